@@ -1,0 +1,299 @@
+"""From the warehouse to the warehouse: what each asset reads, calls and writes.
+
+What belongs here: one function for each table, which Dagster and the command line both call, and the order in
+which they follow each other. What does not: rules (`records/`, `features/`, `profiles/`, `index/`) and anything
+of Dagster (`defs/`).
+
+Each function works on a window of days, reads nothing known after its end, and writes what is not there yet: a
+second run over the same log writes no row.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from profile_pipeline import features, profiles
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.history import as_of_join, versions
+from profile_pipeline.index.text import user_summaries as summaries_of
+from profile_pipeline.ingestion import Ingested, ingest
+from profile_pipeline.settings import Settings
+from profile_pipeline.sources import source_for
+from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.warehouse import Warehouse, Written
+from profile_pipeline.window import Window
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What computing a table for a window did: rows read of its main input, and what was written."""
+
+    rows_in: int
+    written: Written
+    exported: Path | None = None
+
+
+Progress = Callable[[str, Ingested | Computed], None]
+"""Called after each table with its name and what was done."""
+
+
+def raw(warehouse: Warehouse, settings: Settings, window: Window, kind: str) -> Ingested:
+    """Add the versions known on the window's days to the log of a kind, and what is rejected to quarantine."""
+    return ingest(warehouse, source_for(kind, settings), kind, window, settings)
+
+
+def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Find whom the window's records touch, and note up to which entry of the log they were looked at."""
+    sequence = log_sequence(warehouse)
+    logs = {kind: versions_of(warehouse, kind, window.end).cache() for kind in RAW_TABLES}
+    written = warehouse.replace("touched_users", features.touched_users(**logs, window=window), window)
+    days = [{"partition_date": day, "log_sequence": sequence, "is_complete": False} for day in window]
+    warehouse.replace("computed_days", ibis.memtable(days), window)
+    return Computed(sum(rows_of_day(warehouse, table.name, window) for table in RAW_TABLES.values()), written)
+
+
+def event_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Compute event features of the touched users."""
+    rows = features.event_features(
+        in_window(warehouse, "touched_users", window),
+        versions_of(warehouse, "users", window.end).cache(),
+        versions_of(warehouse, "events", window.end).cache(),
+        settings.policy,
+    )
+    return _replace(warehouse, "event_features", rows, window)
+
+
+def message_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Compute message features of the touched users."""
+    touched = in_window(warehouse, "touched_users", window)
+    messages = versions_of(warehouse, "messages", window.end)
+    return _replace(
+        warehouse, "message_features", features.message_features(touched, messages, settings.policy), window
+    )
+
+
+def order_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Compute order features of the touched users."""
+    touched = in_window(warehouse, "touched_users", window)
+    orders = versions_of(warehouse, "orders", window.end)
+    return _replace(warehouse, "order_features", features.order_features(touched, orders), window)
+
+
+def personalization_flags(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Compute flags and scores of the touched users."""
+    rows = features.personalization_flags(
+        users_as_touched(warehouse, window),
+        in_window(warehouse, "event_features", window),
+        settings.policy,
+    )
+    return _replace(warehouse, "personalization_flags", rows, window)
+
+
+def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Assemble the touched users' profiles, and mark the window's days as computed."""
+    rows = profiles.user_profiles(
+        in_window(warehouse, "touched_users", window),
+        users_as_touched(warehouse, window),
+        event_features=in_window(warehouse, "event_features", window),
+        message_features=in_window(warehouse, "message_features", window),
+        order_features=in_window(warehouse, "order_features", window),
+        flags=in_window(warehouse, "personalization_flags", window),
+    )
+    computed = _replace(warehouse, "user_profiles", rows, window)
+    with warehouse.transaction():
+        for statement in profiles.table_macros(settings.policy):
+            warehouse.connection.execute(statement).fetchall()
+        warehouse.connection.execute(
+            "UPDATE computed_days SET is_complete = true WHERE partition_date BETWEEN ? AND ?",
+            [window.start, window.end],
+        ).fetchall()
+    return computed
+
+
+def user_summaries(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Write the touched users' summaries, tags and indexed texts."""
+    rows = summaries_of(in_window(warehouse, "user_profiles", window), settings.policy)
+    return _replace(warehouse, "user_summaries", rows, window, reads="user_profiles")
+
+
+def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
+    """Find whose decision changed, and export everybody's as of the window's last day."""
+    everyone = warehouse.table("user_profiles")
+    computed = _replace(
+        warehouse,
+        "messaging_decisions",
+        profiles.messaging_decisions(everyone, window),
+        window,
+        reads="user_profiles",
+    )
+    return Computed(
+        computed.rows_in, computed.written, export_decisions(warehouse, settings.exports_path, window.end)
+    )
+
+
+RAW_STEPS = {f"raw_{kind}": kind for kind in RAW_TABLES}
+"""Asset name of each log to its kind of record."""
+
+STEPS: dict[str, Callable[[Warehouse, Settings, Window], Computed]] = {
+    step.__name__: step
+    for step in (
+        touched_users,
+        event_features,
+        message_features,
+        order_features,
+        personalization_flags,
+        user_profiles,
+        user_summaries,
+        messaging_decisions,
+    )
+}
+"""The tables that follow from the logs, in an order in which each finds what it reads."""
+
+
+def build(
+    warehouse: Warehouse, settings: Settings, window: Window, on_progress: Progress = lambda name, done: None
+) -> None:
+    """Bring every table of the warehouse up to date for a window.
+
+    Raises:
+        PipelineError: a source cannot be read, or more records of a kind were rejected than the policy allows.
+    """
+    for name, kind in RAW_STEPS.items():
+        ingested = raw(warehouse, settings, window, kind)
+        on_progress(name, ingested)
+        if ingested.rejected_share > settings.policy.max_rejected_share:
+            raise PipelineError(rejected_too_many(name, ingested, settings))
+    for name, step in STEPS.items():
+        on_progress(name, step(warehouse, settings, window))
+
+
+def rejected_too_many(name: str, ingested: Ingested, settings: Settings) -> str:
+    """Why a batch is refused, with the most frequent reason."""
+    reason, count = ingested.reasons.most_common(1)[0]
+    return (
+        f"{name}: {ingested.rejected} of {ingested.rows_in} records were rejected, more than the "
+        f"{settings.policy.max_rejected_share:.0%} that PROFILE_PIPELINE_POLICY__MAX_REJECTED_SHARE allows; most "
+        f"often ({count} times): {reason}; see `profile-pipeline quarantine`"
+    )
+
+
+def log_sequence(warehouse: Warehouse) -> int:
+    """The newest entry of all logs, 0 when they are empty."""
+    return max(warehouse.scalar(f"SELECT max(sequence) FROM {table.name}") for table in RAW_TABLES.values())
+
+
+def days_owed(warehouse: Warehouse) -> list[date]:
+    """The days whose stored profiles do not follow from the log as it is now, in order.
+
+    A day owes a recompute when the log of that day or of an earlier one gained versions since, when its run was
+    broken off, or when it was left out between days that were computed.
+    """
+    newest = " UNION ALL ".join(
+        f"SELECT partition_date, max(sequence) AS sequence FROM {table.name} GROUP BY 1"
+        for table in RAW_TABLES.values()
+    )
+    rows = warehouse.connection.execute(
+        f"""
+        WITH span AS (
+            SELECT unnest(generate_series(min(partition_date), max(partition_date), INTERVAL 1 DAY))::DATE AS day
+            FROM computed_days
+        ),
+        gained AS (
+            SELECT day, max(max(sequence)) OVER (ORDER BY day) AS sequence
+            FROM span LEFT JOIN ({newest}) AS newest
+              ON newest.partition_date = day
+              OR (newest.partition_date < day AND day = (SELECT min(day) FROM span))
+            GROUP BY day
+        )
+        SELECT day FROM gained LEFT JOIN computed_days AS computed ON computed.partition_date = day
+        WHERE NOT coalesce(is_complete, false) OR gained.sequence > computed.log_sequence
+        ORDER BY day
+        """
+    ).fetchall()
+    return [day for (day,) in rows]
+
+
+def last_computed_day(warehouse: Warehouse) -> date:
+    """The latest day with profiles.
+
+    Raises:
+        PipelineError: there is none.
+    """
+    rows = warehouse.connection.execute(
+        "SELECT max(partition_date) FROM computed_days WHERE is_complete"
+    ).fetchall()
+    if rows[0][0] is None:
+        raise PipelineError("the warehouse holds no profiles yet; run `profile-pipeline build` first")
+    day: date = rows[0][0]
+    return day
+
+
+def indexable_profiles(warehouse: Warehouse, day: date) -> ir.Table:
+    """What the index should hold as of a day: the latest profile of each user, with its text."""
+    latest = profiles.latest_profiles(warehouse.table("user_profiles"), day)
+    texts = warehouse.table("user_summaries").select("partition_date", "tags", "text", "text_hash", id="user_id")
+    joined = latest.join(texts, ["id", "partition_date"])
+    return joined.filter(_.text.notnull()).rename(user_id="id", profile_date="partition_date")
+
+
+def versions_of(warehouse: Warehouse, kind: str, through: date) -> ir.Table:
+    """The versions of a kind of record, as far as known by the end of a day."""
+    return versions(warehouse.table(RAW_TABLES[kind].name), through)
+
+
+def in_window(warehouse: Warehouse, name: str, window: Window) -> ir.Table:
+    """A table's rows of the window's partitions."""
+    return warehouse.table(name).filter(_.partition_date.between(window.start, window.end))
+
+
+def users_as_touched(warehouse: Warehouse, window: Window) -> ir.Table:
+    """The touched users' records as of the days on which they were touched."""
+    touched = in_window(warehouse, "touched_users", window).select("user_id", as_of=_.partition_date)
+    users = versions_of(warehouse, "users", window.end).rename(user_id="id")
+    return as_of_join(touched, users, "user_id").rename(partition_date="as_of")
+
+
+def rows_of_day(warehouse: Warehouse, name: str, window: Window) -> int:
+    """How many rows a table holds in the window."""
+    return warehouse.scalar(
+        f"SELECT count(*) FROM {name} WHERE partition_date BETWEEN ? AND ?", window.start, window.end
+    )
+
+
+def export_decisions(warehouse: Warehouse, folder: Path, day: date) -> Path:
+    """Write everybody's decision as of a day to `decisions_DAY.csv`, whole or not at all.
+
+    Reasons are joined by `; `. Users on the team are listed as such, not left out.
+    """
+    decisions = profiles.decisions_as_of(warehouse.table("user_profiles"), day)
+    listed = decisions.mutate(decision_reasons=_.decision_reasons.join("; ")).order_by("user_id")
+    target = folder / f"decisions_{day}.csv"
+    with _replacing(target) as part:
+        warehouse.connection.execute(f"COPY ({warehouse.ibis.compile(listed)}) TO '{part}' (HEADER)").fetchall()
+    return target
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A file to write beside the target, which takes its place when the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        yield part
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _replace(
+    warehouse: Warehouse, name: str, rows: ir.Table, window: Window, reads: str = "touched_users"
+) -> Computed:
+    written = warehouse.replace(name, rows, window)
+    return Computed(rows_of_day(warehouse, reads, window), written)

@@ -1,0 +1,105 @@
+"""Who an address is.
+
+What belongs here: from the versions of user records to the owner of each e-mail address on each day, and the
+name by which others see that person. What does not: what people did (`attendance.py`).
+"""
+
+from datetime import date
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from profile_pipeline.history import FOREVER
+from profile_pipeline.profiles.names import display_name
+
+BEGINNING = date(1, 1, 1)
+"""Before any record: an address that some user owns later stands for itself until then."""
+
+
+def address_claims(users: ir.Table) -> ir.Table:
+    """Which addresses a user goes by: the current one, and those of earlier versions.
+
+    Args:
+        users: `versions` of `raw_users`.
+
+    Returns:
+        For each user version and address: `address`, `user_id`, the user's current `email` and `name`,
+        `is_current`, and `since` and `last_held`, the first and last version with that address so far.
+    """
+    earlier = users.select("id", address=_.email, held_from=_.valid_from).view()
+    known_by = [users.id == earlier.id, earlier.held_from <= users.valid_from]
+    return (
+        users.select("id", "email", "name", "valid_from", "valid_to")
+        .join(earlier, known_by, rname="earlier_{name}")
+        .group_by("address", "id", "email", "name", "valid_from", "valid_to")
+        .agg(since=_.held_from.min(), last_held=_.held_from.max())
+        .mutate(is_current=_.email == _.address)
+        .rename(user_id="id")
+    )
+
+
+def people(users: ir.Table) -> ir.Table:
+    """The person behind each address that any user ever had, for all time.
+
+    The owner is the live user whose current address it is (the one who had it first, should there be two), else
+    the live user who had it last; without one the address stands for itself.
+
+    Args:
+        users: `versions` of `raw_users`.
+
+    Returns:
+        Intervals of `address`, `user_id` (null: nobody), and the `email` and `name` that others see.
+    """
+    claims = address_claims(users).cache()
+    starts = claims.select("address", point=_.valid_from)
+    ends = claims.filter(_.valid_to < FOREVER).select("address", point=_.valid_to)
+    before = claims.select("address", point=ibis.literal(BEGINNING))
+    points = starts.union(ends).union(before).distinct()
+    best_first = ibis.window(
+        group_by=["address", "point"],
+        order_by=[
+            _.is_current.desc(),
+            ibis.ifelse(_.is_current, _.since, None),
+            _.last_held.desc(),
+            _.user_id,
+        ],
+    )
+    holds = [
+        points.address == claims.address,
+        claims.valid_from <= points.point,
+        points.point < claims.valid_to,
+    ]
+    owners = (
+        points.left_join(claims, holds, rname="claim_{name}")
+        .select("address", "point", "user_id", "email", "name", "is_current", "since", "last_held")
+        .mutate(rank=ibis.row_number().over(best_first))
+        .filter(_["rank"] == 0)
+    )
+    next_point = _.point.lead().over(ibis.window(group_by="address", order_by="point"))
+    return owners.select(
+        "address",
+        "user_id",
+        email=_.email.coalesce(_.address),
+        name=display_name(_.name, _.email.coalesce(_.address)),
+        valid_from=_.point,
+        valid_to=next_point.coalesce(ibis.literal(FOREVER)),
+    )
+
+
+def identity_changes(people: ir.Table) -> ir.Table:
+    """The days from which an address stands for someone else, or for someone called otherwise.
+
+    Returns:
+        `address` and `day`.
+    """
+    by_day = ibis.window(group_by="address", order_by="valid_from")
+    before = [_[column].lag().over(by_day) for column in ("user_id", "email", "name")]
+    same = ibis.and_(
+        *(_[column].identical_to(old) for column, old in zip(("user_id", "email", "name"), before, strict=True))
+    )
+    return (
+        people.mutate(is_same=same)
+        .filter(~_.is_same & (_.valid_from > BEGINNING))
+        .select("address", day=_.valid_from)
+    )

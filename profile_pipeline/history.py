@@ -1,0 +1,127 @@
+"""Versions, validity and the as-of join: how a log becomes facts that hold on a day.
+
+What belongs here: turning logs into intervals of validity, finding whom a window of days touches, and the one
+join that looks facts up as of a day. What does not: what a fact means (`features/`) and any input or output.
+
+An interval holds from `valid_from` up to, but without, `valid_to`. Intervals of one record never overlap, so
+looking one up is a range join and needs no ranking.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+FOREVER = date(9999, 12, 31)
+"""The end of what still holds: the largest date that every engine and pandas' `datetime.date` can store."""
+
+
+def versions(log: ir.Table, through: date) -> ir.Table:
+    """The validity of each version of each record, as far as it was known by the end of a day.
+
+    Only the last version of a record on a partition counts, by its own time of change and then by arrival. A
+    deletion ends a record on its day.
+
+    Args:
+        log: a raw table.
+        through: the last partition to look at; nothing known later is seen.
+
+    Returns:
+        The log's own columns without those that only keep it a log, with `valid_from` and `valid_to`; one row
+        for each interval in which one version holds.
+    """
+    known = log.filter(_.partition_date <= through)
+    latest_last = ibis.window(
+        group_by="id",
+        order_by=[_.partition_date, _.changed_at.notnull(), _.changed_at, _.sequence],
+    )
+    forever = ibis.literal(FOREVER)
+    return (
+        known.mutate(next_date=_.partition_date.lead().over(latest_last))
+        .mutate(
+            valid_from=_.partition_date,
+            valid_to=ibis.least(_.next_date.coalesce(forever), _.deleted_date.coalesce(forever)),
+        )
+        .filter(_.valid_from < _.valid_to)
+        .drop(
+            "partition_date", "next_date", "created_at", "updated_at", "deleted_at", "deleted_date",
+            "changed_at", "document", "content_hash", "source",
+        )
+    )  # fmt: skip
+
+
+def days_touched(facts: ir.Table, keys: Sequence[str], occurs: str | None = None) -> ir.Table:
+    """The days on which a fact appears, happens and disappears.
+
+    Args:
+        facts: intervals with `keys`.
+        keys: the columns to keep.
+        occurs: the column that says on which day the fact happens, if it does; it counts if the fact is valid
+            on that day.
+
+    Returns:
+        `keys` and `day`, with repeats.
+    """
+    days = facts.select(*keys, day=_.valid_from)
+    days = days.union(facts.filter(_.valid_to < FOREVER).select(*keys, day=_.valid_to))
+    if occurs is not None:
+        happening = facts.filter((_[occurs] >= _.valid_from) & (_[occurs] < _.valid_to))
+        days = days.union(happening.select(*keys, day=_[occurs]))
+    return days
+
+
+def as_of_join(pairs: ir.Table, facts: ir.Table, key: str) -> ir.Table:
+    """Each pair with each fact that holds for its key on its day; pairs without a fact are left out.
+
+    Args:
+        pairs: rows with `key` and `as_of`.
+        facts: intervals with `key`.
+        key: the column that both sides share.
+
+    Returns:
+        The columns of both sides, without the interval.
+    """
+    holds = [
+        pairs[key] == facts[key],
+        facts.valid_from <= pairs.as_of,
+        pairs.as_of < facts.valid_to,
+    ]
+    joined = pairs.join(facts, holds, rname="fact_{name}")
+    return joined.drop(f"fact_{key}", "valid_from", "valid_to")
+
+
+def held_on(day: ir.DateValue, facts: ir.ArrayValue) -> ir.ArrayValue:
+    """The facts of a list that hold on a day; each is a struct with its interval."""
+    return facts.filter(lambda fact: (fact.valid_from <= day) & (day < fact.valid_to))
+
+
+def at_changes(
+    touched: ir.Table, reasons: Sequence[str], compute: Callable[[ir.Table], ir.Table]
+) -> ir.Table:
+    """Compute a feature only for the days on which it can have changed, and carry it to the days between.
+
+    A feature changes only on days on which one of its records touched the user; on the user's other touched
+    days it reads as it did before.
+
+    Args:
+        touched: rows of `touched_users`.
+        reasons: the values of `touched_by` that can change the feature.
+        compute: takes rows of `user_id` and `as_of`, returns the feature with the same key.
+
+    Returns:
+        The feature for each touched user and day, with `partition_date` in place of `as_of`.
+    """
+    may_change = ibis.or_(*(_.touched_by.contains(reason) for reason in reasons))
+    by_user = ibis.window(group_by="user_id", order_by="partition_date", preceding=None, following=0)
+    pairs = (
+        touched.mutate(change_date=ibis.ifelse(may_change, _.partition_date, None))
+        .mutate(
+            as_of=_.change_date.max().over(by_user).coalesce(_.partition_date.min().over(by_user)),
+        )
+        .select("user_id", "partition_date", "as_of")
+        .cache()
+    )
+    feature = compute(pairs.select("user_id", "as_of").distinct().cache())
+    return pairs.join(feature, ["user_id", "as_of"]).drop("as_of")

@@ -1,0 +1,271 @@
+"""From a source to the raw log: which versions are new, and what is rejected.
+
+What belongs here: adding to the log the versions of a window that it does not hold, and to the quarantine what
+breaks its model, in one transaction. What does not: what a valid record is (`records/`), where documents come from
+(`sources/`), and what the log means as of a day (`history.py`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.records.holders import Claim, second_holders
+from profile_pipeline.records.models import Reading
+from profile_pipeline.records.screening import Rules, screen, typed_columns
+from profile_pipeline.settings import Settings
+from profile_pipeline.sources.base import Documents, Source
+from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.warehouse import Warehouse
+from profile_pipeline.window import Window
+
+SHOWN_REASONS = 20
+"""Enough to see what is wrong with a batch; all of them are in the quarantine."""
+
+TEMPORARY = ("screened", "candidates", "additions", "rejections")
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What one ingestion did, in documents of the window unless said otherwise.
+
+    `rows_in` documents concern the window, `rejected` of them broke their model or claimed another user's address,
+    `newly_quarantined` of these were not in quarantine before. `versions_added` counts rows of the log, of which a
+    document has one for each day it is known on. `reasons` holds the most frequent ones.
+    """
+
+    rows_in: int
+    versions_added: int
+    rejected: int
+    newly_quarantined: int
+    reasons: Counter[str]
+    is_source_missing: bool
+
+    @property
+    def rejected_share(self) -> float:
+        """Rejected documents as a share of those that concern the window, 0 to 1."""
+        return self.rejected / self.rows_in if self.rows_in else 0.0
+
+
+def ingest(warehouse: Warehouse, source: Source, kind: str, window: Window, settings: Settings) -> Ingested:
+    """Add the versions of a window to the log of a kind, and what is rejected to the quarantine.
+
+    The log of a window depends on the source and on what the log held before, not on how the window is cut: a
+    range gives what its days give one by one. A second run adds nothing. All of it is one transaction.
+
+    Rejected documents are filed under the latest day they were known on, where that can be read, else under the
+    first day of the window that met them first.
+
+    Raises:
+        PipelineError: the source cannot be read; nothing has been written then.
+    """
+    connection = warehouse.connection
+    rules = Rules(Reading(settings.zone, settings.policy.fold_email_aliases), settings.start_date)
+    documents = source.read(kind, window)
+    with warehouse.transaction():
+        with _registered(connection, documents):
+            screen(connection, kind, "documents", "screened", rules, window)
+        _find_candidates(connection, window)
+        _find_additions(connection, kind, window)
+        _find_rejections(connection, kind, window)
+        if kind == "users":
+            _reject_second_holders(connection)
+        versions_added = _append(connection, kind)
+        newly_quarantined = _quarantine(connection)
+        rows_in = warehouse.scalar(
+            "SELECT count(DISTINCT position) FROM (SELECT position FROM candidates UNION ALL SELECT position FROM rejections)"
+        )
+        rejected = warehouse.scalar("SELECT count(DISTINCT position) FROM rejections")
+        reasons = connection.execute(
+            f"SELECT reason, count(*) AS n FROM rejections GROUP BY 1 ORDER BY n DESC, reason LIMIT {SHOWN_REASONS}"
+        ).fetchall()
+        for table in TEMPORARY:
+            connection.execute(f"DROP TABLE {table}")
+    return Ingested(
+        rows_in, versions_added, rejected, newly_quarantined, Counter(dict(reasons)), documents.is_missing
+    )
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, documents: Documents) -> Iterator[None]:
+    """The documents as the relation of that name; the source's own error in place of the engine's."""
+    connection.register("documents", documents.reader())
+    try:
+        yield
+    except duckdb.Error as error:
+        raise documents.error or error from None
+    finally:
+        connection.unregister("documents")
+
+
+def _find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
+    """Each accepted document on each of its days in the window; `is_true` on the day of its latest change."""
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE candidates AS
+        SELECT day AS partition_date, position, id, content_hash, changed_at, day = days[-1] AS is_true
+        FROM (
+            SELECT position, id, content_hash, changed_at, days, unnest(days) AS day
+            FROM screened WHERE reason IS NULL
+        )
+        WHERE day BETWEEN DATE '{window.start}' AND DATE '{window.end}'
+        """
+    ).fetchall()
+
+
+def _find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
+    """The candidates that the log lacks: (partition_date, position).
+
+    On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier day
+    is one only where neither log nor source has a version of that record on that day; the earliest is taken then.
+    Content that the log holds is appended again where the source went back to it: A, B, A.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE additions AS
+        WITH log AS (
+            SELECT partition_date, id, content_hash, changed_at, sequence FROM {RAW_TABLES[kind].name}
+            WHERE partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'
+        ),
+        changes AS (
+            SELECT *, min(position) OVER (PARTITION BY partition_date, id, content_hash) = position AS is_first
+            FROM candidates WHERE is_true
+        ),
+        new AS (
+            SELECT * FROM changes ANTI JOIN log USING (partition_date, id, content_hash) WHERE is_first
+        ),
+        copies AS (
+            SELECT partition_date, arg_min(position, (coalesce(changed_at, '-infinity'), position)) AS position
+            FROM candidates
+            ANTI JOIN log USING (partition_date, id)
+            ANTI JOIN changes USING (partition_date, id)
+            GROUP BY partition_date, id
+        ),
+        seen AS (
+            SELECT DISTINCT partition_date, id FROM changes ANTI JOIN new USING (partition_date, position)
+        ),
+        source_latest AS (
+            SELECT partition_date, id, max(coalesce(changed_at, '-infinity')) AS changed_at,
+                arg_max(position, (coalesce(changed_at, '-infinity'), position)) AS position,
+                arg_max(content_hash, (coalesce(changed_at, '-infinity'), position)) AS content_hash
+            FROM changes SEMI JOIN seen USING (partition_date, id)
+            GROUP BY partition_date, id
+        ),
+        log_latest AS (
+            SELECT partition_date, id, max(coalesce(changed_at, '-infinity')) AS changed_at,
+                arg_max(content_hash, (coalesce(changed_at, '-infinity'), is_new, arrival)) AS content_hash
+            FROM (
+                SELECT partition_date, id, content_hash, changed_at, 0 AS is_new, sequence AS arrival FROM log
+                UNION ALL
+                SELECT partition_date, id, content_hash, changed_at, 1, position FROM new
+            )
+            SEMI JOIN seen USING (partition_date, id)
+            GROUP BY partition_date, id
+        )
+        SELECT partition_date, position FROM new
+        UNION ALL SELECT partition_date, position FROM copies
+        UNION ALL SELECT partition_date, source_latest.position
+        FROM source_latest JOIN log_latest USING (partition_date, id)
+        WHERE source_latest.content_hash <> log_latest.content_hash
+            AND source_latest.changed_at >= log_latest.changed_at
+        """
+    ).fetchall()
+
+
+def _find_rejections(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
+    """Rejected documents that concern the window, with the partition they are filed under.
+
+    One without a readable day concerns the window that met it first, which its entry in quarantine remembers.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE rejections AS
+        SELECT coalesce(days[1], filed.partition_date, DATE '{window.start}') AS partition_date,
+            '{kind}' AS kind, record_id, reason, document, content_hash, source, position
+        FROM screened
+        LEFT JOIN (SELECT content_hash, partition_date FROM quarantine WHERE kind = '{kind}') AS filed
+            USING (content_hash)
+        WHERE reason IS NOT NULL AND coalesce(days[1], filed.partition_date, DATE '{window.start}')
+            BETWEEN DATE '{window.start}' AND DATE '{window.end}'
+        """
+    ).fetchall()
+
+
+def _reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
+    """Move additions that claim another live user's address to the rejections.
+
+    Only users who ever claim an address that several claim are looked at one by one, with all their versions.
+    """
+    rows = connection.execute(
+        """
+        WITH added AS (
+            SELECT a.partition_date, s.changed_at, a.position, s.id, s.email, s.deleted_date
+            FROM additions AS a JOIN screened AS s USING (position)
+        ),
+        claims AS (
+            SELECT partition_date, changed_at, sequence AS position, id, email, deleted_date, false AS is_new
+            FROM raw_users
+            UNION ALL
+            SELECT partition_date, changed_at,
+                position + 1 + (SELECT coalesce(max(sequence), 0) FROM raw_users), id, email, deleted_date, true
+            FROM added
+        ),
+        contested AS (
+            SELECT email FROM claims SEMI JOIN added USING (email) GROUP BY email HAVING count(DISTINCT id) > 1
+        )
+        SELECT * FROM claims WHERE id IN (SELECT id FROM claims SEMI JOIN contested USING (email))
+        """
+    ).fetchall()
+    claims = [Claim(*row) for row in rows]
+    if not claims:
+        return
+    offset = 1 + (connection.execute("SELECT coalesce(max(sequence), 0) FROM raw_users").fetchall()[0][0])
+    for claim, holder in second_holders(claims).items():
+        reason = (
+            f"email {claim.email} is held by user {holder} as of {claim.day}; two live users cannot share one"
+        )
+        connection.execute(
+            "INSERT INTO rejections SELECT ?, 'users', id, ?, document, content_hash, source, position "
+            "FROM screened WHERE position = ?",
+            [claim.day, reason, claim.position - offset],
+        ).fetchall()
+        connection.execute(
+            "DELETE FROM additions WHERE partition_date = ? AND position = ?",
+            [claim.day, claim.position - offset],
+        ).fetchall()
+
+
+def _append(connection: duckdb.DuckDBPyConnection, kind: str) -> int:
+    """Write the additions to the log in order of day and arrival, and count them."""
+    newest = " UNION ALL ".join(
+        f"SELECT max(sequence) AS sequence FROM {table.name}" for table in RAW_TABLES.values()
+    )
+    columns = ", ".join(f'"{name}"' for name in typed_columns(kind))
+    outer = "partition_date, document, content_hash, source, sequence"
+    rows = connection.execute(
+        f"""
+        INSERT INTO {RAW_TABLES[kind].name} ({columns}, {outer})
+        SELECT {columns}, partition_date, document, content_hash, source,
+            (SELECT coalesce(max(sequence), 0) FROM ({newest}))
+                + row_number() OVER (ORDER BY partition_date, position) AS sequence
+        FROM additions JOIN screened USING (position)
+        ORDER BY sequence
+        """
+    ).fetchall()
+    return int(rows[0][0])
+
+
+def _quarantine(connection: duckdb.DuckDBPyConnection) -> int:
+    """Write rejections whose document is not in quarantine yet, and count them."""
+    rows = connection.execute(
+        """
+        INSERT INTO quarantine (partition_date, kind, record_id, reason, document, content_hash, source)
+        SELECT partition_date, kind, record_id, reason, document, content_hash, source
+        FROM rejections ANTI JOIN quarantine USING (kind, content_hash)
+        QUALIFY row_number() OVER (PARTITION BY content_hash ORDER BY partition_date, position) = 1
+        """
+    ).fetchall()
+    return int(rows[0][0])

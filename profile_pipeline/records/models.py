@@ -1,0 +1,442 @@
+"""What a user, an order, an event and a message are.
+
+What belongs here: each record's fields, how they are normalised, every reason to reject one, and the days it
+was known on. What does not: reading documents (`sources/`), versions of a record (`ingestion.py`), and the
+same rules for many documents at once (`screening.py`), which must agree with these exactly.
+
+Where the specification is silent:
+
+- A blank string stands for a missing value in any field. Unknown fields are allowed and kept in the document.
+- A user needs `id` and `email`; an order `id`, `user_id`, `amount` and `date`; an event `id` and `date`; a
+  message `id`, `user_id` and `status`, and when sent, `sent_date`: without it no cooldown could be kept.
+- Of a key that occurs twice in an object the first counts, as it does for queries on the stored document.
+- `NaN` and infinities are not JSON. A number is a double, as in most readers of JSON; `32.0` is a whole number.
+- An amount has at most 2 decimal places; noise of floating-point arithmetic, such as 30.000000000000004, is no
+  place. It may be written as a string.
+- MongoDB's extended JSON is read: `{"$oid": …}`, `{"$date": …}` and the `$number…` forms; `_id` stands for `id`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, ClassVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, model_validator
+
+from profile_pipeline.records.email import normalise_email
+from profile_pipeline.records.moments import Moment, read_moment
+
+AGE_RANGE = (1, 129)
+AMOUNT_LIMIT = Decimal(10) ** 16
+"""The first amount that the column, decimal(18, 2), cannot hold."""
+NOISE = Decimal("0.000001")
+"""Far below a cent, far above the error of a double at any amount that fits."""
+UNDATED = date.min
+"""The day of a document without any time: before every first partition, to which it is moved."""
+SHOWN_CHARACTERS = 60
+"""Enough of a value to recognise it in a reason."""
+
+
+class Rejected(Exception):  # noqa: N818  # it is a verdict on a record, as the specification words it
+    """A document that breaks its model, with the reason in words.
+
+    `record_id` and `known_on`, the latest day it was known on, are given where they can be read;
+    `UNDATED` stands for a document that holds no time at all.
+    """
+
+    def __init__(self, reason: str, record_id: str | None = None, known_on: date | None = None) -> None:
+        """Keep the verdict."""
+        super().__init__(reason)
+        self.reason = reason
+        self.record_id = record_id
+        self.known_on = known_on
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How values are read: the business time zone, and whether aliases of an e-mail address are folded."""
+
+    zone: ZoneInfo
+    fold_email_aliases: bool = False
+
+
+def shown(value: object) -> str:
+    """A value as it stands in the document, cut to a length that fits into a sentence."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _not(value: object, rule: str) -> ValueError:
+    return ValueError(f"is {shown(value)}; {rule}")
+
+
+def _blank_to_none(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _required(read: Callable[[Any, Reading], Any]) -> BeforeValidator:
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        if (value := _blank_to_none(value)) is None:
+            raise ValueError("is missing")
+        return read(value, info.context)  # type: ignore[arg-type]
+
+    return BeforeValidator(validate)
+
+
+def _optional(read: Callable[[Any, Reading], Any]) -> BeforeValidator:
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        value = _blank_to_none(value)
+        return None if value is None else read(value, info.context)  # type: ignore[arg-type]
+
+    return BeforeValidator(validate)
+
+
+def _text(value: Any, _: Reading) -> str:
+    if not isinstance(value, str):
+        raise _not(value, "it must be text")
+    return value.strip()
+
+
+def _key(value: Any, _: Reading) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise _not(value, "it must be text or a whole number")
+    return value.strip()
+
+
+def _lower(value: Any, reading: Reading) -> str:
+    return _text(value, reading).lower()
+
+
+def _email(value: Any, reading: Reading) -> str:
+    address = normalise_email(_text(value, reading), fold_aliases=reading.fold_email_aliases)
+    if not re.fullmatch(r"[^\s@]+@[^\s@]+", address):
+        raise _not(value, "it must be one address, such as sarah@example.org")
+    return address
+
+
+def _items(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise _not(value, "it must be a list of texts")
+    for position, item in enumerate(value):
+        if not isinstance(item, str | None):
+            raise _not(value, f"its item {position + 1} must be text, not {shown(item)}")
+    return [item.strip() for item in value if item is not None and item.strip()]
+
+
+def _texts(value: Any, _: Reading) -> list[str] | None:
+    return _items(value) or None
+
+
+def _addresses(value: Any, reading: Reading) -> list[str] | None:
+    folded = {normalise_email(item, fold_aliases=reading.fold_email_aliases) for item in _items(value)}
+    return sorted(folded) or None
+
+
+def _age(value: Any, _: Reading) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not Decimal(repr(value)) % 1 == 0:
+        raise _not(value, "it must be a whole number")
+    if not AGE_RANGE[0] <= value <= AGE_RANGE[1]:
+        raise _not(value, f"it must be between {AGE_RANGE[0]} and {AGE_RANGE[1]}")
+    return int(value)
+
+
+def _flag(value: Any, _: Reading) -> bool:
+    if not isinstance(value, bool):
+        raise _not(value, "it must be true or false")
+    return value
+
+
+def _amount(value: Any, _: Reading) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _not(value, "it must be a number")
+    try:
+        amount = Decimal(value.strip() if isinstance(value, str) else repr(value))
+    except InvalidOperation:
+        raise _not(value, "it must be a number") from None
+    if not amount.is_finite():
+        raise _not(value, "it must be a number")
+    if amount < 0:
+        raise _not(value, "it must not be negative")
+    if amount >= AMOUNT_LIMIT:
+        raise _not(value, f"it must be below {AMOUNT_LIMIT:,}")
+    cents = amount.quantize(Decimal("0.01"))
+    if abs(amount - cents) > NOISE:
+        raise _not(value, "it must have at most 2 decimal places")
+    return abs(cents)
+
+
+def _moment(value: Any, reading: Reading) -> Moment:
+    try:
+        return read_moment(value, reading.zone)
+    except ValueError as error:
+        raise _not(value, str(error)) from None
+
+
+Key = Annotated[str, _required(_key)]
+OptionalKey = Annotated[str | None, _optional(_key)]
+Email = Annotated[str, _required(_email)]
+Text = Annotated[str | None, _optional(_text)]
+Texts = Annotated[list[str] | None, _optional(_texts)]
+Addresses = Annotated[list[str] | None, _optional(_addresses)]
+Status = Annotated[str | None, _optional(_lower)]
+RequiredStatus = Annotated[str, _required(_lower)]
+Age = Annotated[int | None, _optional(_age)]
+Flag = Annotated[bool | None, _optional(_flag)]
+Amount = Annotated[Decimal, _required(_amount)]
+Time = Annotated[Moment | None, _optional(_moment)]
+RequiredTime = Annotated[Moment, _required(_moment)]
+
+
+class Record(BaseModel):
+    """What all records share. Every field must be given, null where the document has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    created_field: ClassVar[str] = "created_at"
+    business_date_field: ClassVar[str | None] = None
+
+    id: Key
+    updated_at: Time
+    deleted_at: Time
+
+    @property
+    def created(self) -> Moment | None:
+        """When the record was created."""
+        return getattr(self, self.created_field)
+
+    @property
+    def occurred(self) -> Moment | None:
+        """Its business date: when what it records happens."""
+        return getattr(self, self.business_date_field) if self.business_date_field else None
+
+
+class User(Record):
+    """A user. The ten profile fields are those that the personalization score counts."""
+
+    email: Email
+    name: Text
+    interests: Texts
+    cuisine_preference: Texts
+    dietary_restrictions: Texts
+    age: Age
+    gender: Text
+    occupation: Text
+    relationship_status: Text
+    table_type_preference: Text
+    home_neighborhood: Text
+    work_neighborhood: Text
+    is_on_team: Flag
+    time_zone: Text
+    created_at: Time
+
+
+class Order(Record):
+    """An order. Its amount is in the business's currency, without a sign."""
+
+    business_date_field = "date"
+
+    user_id: Key
+    event_id: OptionalKey
+    amount: Amount
+    date: RequiredTime
+    status: Status
+    created_at: Time
+
+
+class Event(Record):
+    """An event. `participants` are addresses in normal form, each once, sorted, since their order means nothing."""
+
+    business_date_field = "date"
+
+    name: Text
+    date: RequiredTime
+    venue: Text
+    host: Text
+    participants: Addresses
+    event_type: Text
+    status: Status
+    created_at: Time
+
+
+class Message(Record):
+    """A message, queued or sent."""
+
+    created_field = "created_date"
+    business_date_field = "sent_date"
+
+    user_id: Key
+    content: Text
+    status: RequiredStatus
+    sent_date: Time
+    created_date: Time
+
+    @model_validator(mode="after")
+    def _sent_messages_have_a_date(self) -> "Message":
+        if self.status == "sent" and self.sent_date is None:
+            raise ValueError("sent_date is missing; a message with status sent must have one")
+        return self
+
+
+MODELS: dict[str, type[Record]] = {"users": User, "orders": Order, "events": Event, "messages": Message}
+"""Kind of record to its model."""
+
+CLOCK_TIMES = ("created_at", "updated_at", "deleted_at")
+"""Fields whose column is a timestamp; the others that hold a time are business days."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """An accepted document: the record, its typed columns, and the days it was known on.
+
+    `known_days` is sorted, not clamped to the first partition, and empty when the document holds no time.
+    """
+
+    record: Record
+    row: dict[str, Any]
+    known_days: tuple[date, ...]
+
+
+def parse(kind: str, document: str, zone: ZoneInfo, *, fold_email_aliases: bool = False) -> Parsed:
+    """Read one document of a kind.
+
+    Raises:
+        Rejected: it is unreadable or breaks the model of its kind; the reason names every field at fault.
+    """
+    fields = _fields(document)
+    names = MODELS[kind].model_fields
+    object_id = fields["_id"]["$oid"] if _is_object_id(fields.get("_id")) else None
+    if fields.get("id") is None and "_id" in fields:
+        fields["id"] = fields["_id"]
+    elif _is_object_id(fields.get("id")):
+        object_id = fields["id"]["$oid"]
+    values = {name: _unwrapped(fields.get(name)) for name in names}
+    reading = Reading(zone, fold_email_aliases)
+    try:
+        record = MODELS[kind].model_validate(values, context=reading)
+    except ValidationError as error:
+        reason = "; ".join(_in_words(fault) for fault in error.errors())  # type: ignore[arg-type]
+        raise Rejected(reason, _record_id(values["id"]), _latest_day(kind, values, object_id, zone)) from None
+    return _parsed(record, _object_time(object_id, zone))
+
+
+def known_days(parsed: Parsed, first_partition: date) -> tuple[date, ...]:
+    """The partitions a record belongs to, sorted; the last is the day of its latest change.
+
+    They are the days it was created, changed and deleted on; else its business date, else the day inside its
+    ObjectId, else the first partition, to which earlier days are moved.
+    """
+    return tuple(sorted({max(day, first_partition) for day in parsed.known_days})) or (first_partition,)
+
+
+def _fields(document: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(
+            document, object_pairs_hook=_first_of_each, parse_int=_integer, parse_constant=_no_constant
+        )
+        # Half of a surrogate pair can be written as an escape, but is no text and could not be stored.
+        if "\\ud" in document.lower():
+            json.dumps(fields, ensure_ascii=False).encode()
+    except RecursionError:
+        raise Rejected("the document is not readable JSON: it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise Rejected("the document is not readable JSON: it holds half of a surrogate pair") from None
+    except ValueError as error:
+        raise Rejected(f"the document is not readable JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise Rejected(f"the document is {shown(fields)}; it must be an object with named fields")
+    return fields
+
+
+def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs))
+
+
+def _integer(digits: str) -> int | float:
+    # Beyond any key, time or amount; converting thousands of digits is slow and Python refuses it.
+    return int(digits) if len(digits) < 40 else float(digits)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _is_object_id(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("$oid"), str)
+        and bool(re.fullmatch("[0-9a-fA-F]{24}", value["$oid"]))
+    )
+
+
+def _unwrapped(value: Any) -> Any:
+    """A value of MongoDB's extended JSON as plain JSON; any other value as it is."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((wrapper, inner),) = value.items()
+    try:
+        match wrapper:
+            case "$oid" | "$numberDecimal":
+                return str(inner)
+            case "$date":
+                return _unwrapped(inner)
+            case "$numberInt" | "$numberLong":
+                return int(inner)
+            case "$numberDouble":
+                return float(inner)
+    except (TypeError, ValueError):
+        pass
+    return value
+
+
+def _object_time(object_id: str | None, zone: ZoneInfo) -> Moment | None:
+    """The time inside an ObjectId: its first four bytes are seconds since 1970."""
+    return read_moment(int(object_id[:8], 16) * 1000, zone) if object_id else None
+
+
+def _in_words(fault: dict[str, Any]) -> str:
+    return " ".join([*(str(part) for part in fault["loc"]), str(fault["ctx"]["error"])])
+
+
+def _record_id(value: Any) -> str | None:
+    return value.strip() if isinstance(value, str) else str(value) if isinstance(value, int) else None
+
+
+def _latest_day(kind: str, values: dict[str, Any], object_id: str | None, zone: ZoneInfo) -> date | None:
+    """The latest day a rejected document was known on, from the times in it that can be read; None if none can."""
+    model = MODELS[kind]
+
+    names = [model.created_field, "updated_at", "deleted_at", model.business_date_field]
+    written = {name: value for name in names if name and (value := _blank_to_none(values.get(name))) is not None}
+    days: dict[str, date] = {}
+    for name, value in written.items():
+        with suppress(ValueError):
+            days[name] = read_moment(value, zone).day
+    changes = [day for name, day in days.items() if name != model.business_date_field]
+    if changes or days:
+        return max(changes or days.values())
+    if written:
+        return None
+    return object_time.day if (object_time := _object_time(object_id, zone)) else UNDATED
+
+
+def _parsed(record: Record, object_time: Moment | None) -> Parsed:
+    changes = [moment for moment in (record.created, record.updated_at, record.deleted_at) if moment]
+    days = changes or [moment for moment in (record.occurred or object_time,) if moment]
+    changed = record.updated_at or record.created or record.occurred or object_time
+    row: dict[str, Any] = {}
+    for name in type(record).model_fields:
+        value = getattr(record, name)
+        if isinstance(value, Moment):
+            value = value.at if name in CLOCK_TIMES else value.day
+        row[name] = value
+    row["created_at"] = record.created.at if record.created else None
+    row["deleted_date"] = record.deleted_at.day if record.deleted_at else None
+    row["changed_at"] = changed.at if changed else None
+    return Parsed(record, row, tuple(sorted({moment.day for moment in days})))

@@ -1,0 +1,305 @@
+"""The catalogue: every table of the warehouse, its grain, and what each column means.
+
+What belongs here: names, types and meanings, from which the warehouse creates its tables, the Dagster UI shows
+its schemas and the checks know their keys. What does not: how a value comes about; search the column's name in
+`records/`, `features/` or `profiles/` for that.
+"""
+
+from dataclasses import dataclass
+
+Columns = dict[str, tuple[str, str]]
+"""Column name to (Ibis type, meaning)."""
+
+MONEY = "decimal(18, 2)"
+EVENT = "struct<name: string, date: date, venue: string>"
+FRIEND = "struct<email: string, name: string, shared_events: int64, since: date>"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its name, the columns that identify a row, and all columns in order."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: Columns
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column name to Ibis type."""
+        return {name: type_ for name, (type_, _) in self.columns.items()}
+
+
+PARTITION: Columns = {"partition_date": ("date", "The day this row speaks about, as of its end.")}
+
+LOG: Columns = {
+    "created_at": ("timestamp", "When the source says the record was created, UTC."),
+    "updated_at": ("timestamp", "When the source says the record last changed, UTC."),
+    "deleted_at": ("timestamp", "When the source says the record was deleted, UTC."),
+    "deleted_date": ("date", "The business day of `deleted_at`; from it on the record is gone."),
+    "changed_at": ("timestamp", "The record's own time of change, UTC, from the best field it has."),
+    "document": ("string", "The source document, verbatim JSON, unknown fields included."),
+    "content_hash": ("string", "MD5 of the document; with the key and the partition it identifies a version."),
+    "source": ("string", "Where the document was read, such as `users.jsonl:17`."),
+    "sequence": ("int64", "Order of arrival in the log, over all raw tables; later wins a tie."),
+}
+
+PROFILE_FIELDS: Columns = {
+    "interests": ("array<string>", "What the user likes to do."),
+    "cuisine_preference": ("array<string>", "Cuisines, most liked first."),
+    "dietary_restrictions": ("array<string>", "Diets and intolerances."),
+    "age": ("int64", "Age in years, 1 to 129."),
+    "gender": ("string", "Gender as the user gave it."),
+    "occupation": ("string", "What the user does for a living."),
+    "relationship_status": ("string", "Relationship status as the user gave it."),
+    "table_type_preference": ("string", "Kind of table the user prefers to sit at."),
+    "home_neighborhood": ("string", "Where the user lives."),
+    "work_neighborhood": ("string", "Where the user works."),
+}
+"""The ten fields that the personalization score counts."""
+
+RAW_USERS = Table(
+    "raw_users",
+    ("partition_date", "id", "content_hash", "sequence"),
+    PARTITION
+    | {
+        "id": ("string", "The user."),
+        "email": ("string", "E-mail address, trimmed and casefolded."),
+        "name": ("string", "The user's name, where known."),
+    }
+    | PROFILE_FIELDS
+    | {
+        "is_on_team": ("boolean", "The source's own flag for staff."),
+        "time_zone": ("string", "The user's time zone, an IANA name."),
+    }
+    | LOG,
+)
+
+RAW_ORDERS = Table(
+    "raw_orders",
+    ("partition_date", "id", "content_hash", "sequence"),
+    PARTITION
+    | {
+        "id": ("string", "The order."),
+        "user_id": ("string", "Who ordered."),
+        "event_id": ("string", "The event that was ordered, where known."),
+        "amount": (MONEY, "What was paid, in the business's currency."),
+        "date": ("date", "The business day of the order."),
+        "status": ("string", "Status, trimmed, lower case; cancelled and refunded orders do not count."),
+    }
+    | LOG,
+)
+
+RAW_EVENTS = Table(
+    "raw_events",
+    ("partition_date", "id", "content_hash", "sequence"),
+    PARTITION
+    | {
+        "id": ("string", "The event."),
+        "name": ("string", "Title of the event."),
+        "date": ("date", "The day it takes place."),
+        "venue": ("string", "Where it takes place."),
+        "host": ("string", "Who hosts it."),
+        "participants": ("array<string>", "E-mail addresses, trimmed and casefolded, each once, no blanks."),
+        "event_type": ("string", "Kind of event."),
+        "status": ("string", "Status, trimmed, lower case; a cancelled event is attended by nobody."),
+    }
+    | LOG,
+)
+
+RAW_MESSAGES = Table(
+    "raw_messages",
+    ("partition_date", "id", "content_hash", "sequence"),
+    PARTITION
+    | {
+        "id": ("string", "The message."),
+        "user_id": ("string", "To whom."),
+        "content": ("string", "Its text."),
+        "status": ("string", "Status, trimmed, lower case: queued, sent, or another that counts as neither."),
+        "sent_date": ("date", "The business day it was sent."),
+        "created_date": ("date", "The business day it was written."),
+    }
+    | LOG,
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    ("kind", "content_hash"),
+    PARTITION
+    | {
+        "kind": ("string", "Which records it was among: users, orders, events or messages."),
+        "record_id": ("string", "The record's key, where it could be read."),
+        "reason": ("string", "Why it was rejected, in words."),
+        "document": ("string", "The document as it was read."),
+        "content_hash": ("string", "MD5 of the document."),
+        "source": ("string", "Where the document was read, such as `users.jsonl:17`."),
+    },
+)
+
+TOUCHED_USERS = Table(
+    "touched_users",
+    ("partition_date", "user_id"),
+    PARTITION
+    | {
+        "user_id": ("string", "A user whose profile may differ from the day before by an act."),
+        "touched_by": ("array<string>", "Why, sorted: user, order, event, message, identity."),
+    },
+)
+
+EVENT_FEATURES = Table(
+    "event_features",
+    ("partition_date", "user_id"),
+    PARTITION
+    | {
+        "user_id": ("string", "The user."),
+        "number_of_events_attended": ("int64", "Distinct events attended."),
+        "first_event_date": ("date", "Day of the first event attended."),
+        "last_event_date": ("date", "Day of the latest event attended."),
+        "event_history": (f"array<{EVENT}>", "Each event attended, oldest first, then by id."),
+        "event_history_hosts": ("array<string>", "Hosts, most attended first."),
+        "top_host_event_count": ("int64", "Events attended with the first of `event_history_hosts`."),
+        "venue_history": ("array<string>", "Venues, most attended first."),
+        "favorite_event_types": ("array<string>", "The most attended event types."),
+        "friends": ("array<string>", "Names of the people met most often, most shared events first."),
+        "friend_details": (f"array<{FRIEND}>", "The same people with what makes them friends."),
+    },
+)
+
+MESSAGE_FEATURES = Table(
+    "message_features",
+    ("partition_date", "user_id"),
+    PARTITION
+    | {
+        "user_id": ("string", "The user."),
+        "queued_message_count": ("int64", "Messages waiting to be sent."),
+        "has_queued_messages": ("boolean", "Whether any message waits."),
+        "total_messages_sent": ("int64", "Messages sent."),
+        "has_sent_messages": ("boolean", "Whether any message was sent."),
+        "last_message_sent_date": ("date", "Day of the latest message sent."),
+        "next_eligible_date": ("date", "First day on which the next message may be sent; null: at any time."),
+    },
+)
+
+ORDER_FEATURES = Table(
+    "order_features",
+    ("partition_date", "user_id"),
+    PARTITION
+    | {
+        "user_id": ("string", "The user."),
+        "total_orders": ("int64", "Orders that count."),
+        "total_spent": (MONEY, "Sum of their amounts."),
+        "average_order_value": (MONEY, "Mean amount, half a cent rounded up; null when there is no order."),
+        "first_order_date": ("date", "Day of the first order."),
+        "last_order_date": ("date", "Day of the latest order."),
+    },
+)
+
+PERSONALIZATION_FLAGS = Table(
+    "personalization_flags",
+    ("partition_date", "user_id"),
+    PARTITION
+    | {
+        "user_id": ("string", "The user."),
+        "missing_key_fields": ("array<string>", "Key fields not filled, in the order of the specification."),
+        "has_enough_fields_to_personalize": ("boolean", "Whether enough key fields are filled."),
+        "should_request_more_details": ("boolean", "Whether so few are filled that one should ask."),
+        "is_first_time_user": ("boolean", "No event attended yet."),
+        "is_healthy_active_user": ("boolean", "Enough events attended to call the user active."),
+        "is_on_team": ("boolean", "The user's own flag, or a team e-mail domain."),
+        "personalization_score": ("int64", "0 to 100: filled fields and events attended."),
+    },
+)
+
+
+def _own(table: Table) -> Columns:
+    """A feature table's own columns, without its key."""
+    return {name: column for name, column in table.columns.items() if name not in table.key}
+
+
+USER_PROFILES = Table(
+    "user_profiles",
+    ("partition_date", "id"),
+    PARTITION
+    | {
+        "id": ("string", "The user."),
+        "email": ("string", "Current e-mail address."),
+        "name": ("string", "Display name: the user's name, else made from the address."),
+    }
+    | PROFILE_FIELDS
+    | {
+        "time_zone": ("string", "The user's time zone, an IANA name."),
+        "is_deleted": ("boolean", "Whether the user is gone from this day on; facts are null then."),
+    }
+    | _own(EVENT_FEATURES)
+    | _own(MESSAGE_FEATURES)
+    | _own(ORDER_FEATURES)
+    | _own(PERSONALIZATION_FLAGS),
+)
+
+CLOCK_FIELDS: Columns = {
+    "as_of": ("date", "The day the profile is read as of."),
+    "days_since_last_event": ("int64", "Calendar days since `last_event_date`."),
+    "average_events_per_month": ("float64", "Events attended per month of 30.4375 days since the first, at least one."),
+    "days_since_last_message": ("int64", "Calendar days since `last_message_sent_date`."),
+    "can_send_new_message": ("boolean", "Nothing sent yet, or the cooldown is over."),
+    "days_since_last_order": ("int64", "Calendar days since `last_order_date`."),
+    "decision": ("string", "send_personalized_message, request_more_details or wait."),
+    "decision_reasons": ("array<string>", "The rules that decided, with values and dates of change."),
+    "summary": ("string", "The profile as one paragraph, as of the day."),
+}
+"""What `profiles_as_of` adds to a stored profile: everything that depends on the day."""
+
+USER_SUMMARIES = Table(
+    "user_summaries",
+    ("partition_date", "user_id"),
+    PARTITION
+    | {
+        "user_id": ("string", "The user."),
+        "summary": ("string", "The profile as one paragraph with absolute dates; null when the user is deleted."),
+        "tags": ("array<string>", "Labels derived from facts; without one the profile is not indexed."),
+        "text": ("string", "What is indexed: the summary and `Domains: …`; null without a tag."),
+        "text_hash": ("string", "MD5 of the text; only a changed one is embedded."),
+    },
+)
+
+MESSAGING_DECISIONS = Table(
+    "messaging_decisions",
+    ("partition_date", "user_id"),
+    PARTITION
+    | {
+        "user_id": ("string", "A user whose decision or its reasons changed on this day."),
+        "decision": ("string", "The decision from this day on; null: the user is gone."),
+        "decision_reasons": ("array<string>", "The rules that decided, in words."),
+        "previous_decision": ("string", "The decision up to the day before; null: none."),
+        "next_eligible_date": ("date", "First day on which the next message may be sent; null: at any time."),
+    },
+)
+
+COMPUTED_DAYS = Table(
+    "computed_days",
+    ("partition_date",),
+    PARTITION
+    | {
+        "log_sequence": ("int64", "The newest log entry when the day's touched users were found."),
+        "is_complete": ("boolean", "Whether the profiles that follow from them have been written."),
+    },
+)
+
+RAW_TABLES = {"users": RAW_USERS, "orders": RAW_ORDERS, "events": RAW_EVENTS, "messages": RAW_MESSAGES}
+"""Kind of record to its log."""
+
+TABLES = {
+    table.name: table
+    for table in (
+        *RAW_TABLES.values(),
+        QUARANTINE,
+        TOUCHED_USERS,
+        EVENT_FEATURES,
+        MESSAGE_FEATURES,
+        ORDER_FEATURES,
+        PERSONALIZATION_FLAGS,
+        USER_PROFILES,
+        USER_SUMMARIES,
+        MESSAGING_DECISIONS,
+        COMPUTED_DAYS,
+    )
+}

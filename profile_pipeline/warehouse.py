@@ -1,0 +1,162 @@
+"""Tables in DuckDB, through Ibis.
+
+What belongs here: opening the file, reading a table, replacing a window of partitions in one transaction. What
+does not: the meaning of columns (`tables.py`) and anything that computes one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from profile_pipeline.errors import PipelineError, TransientError
+from profile_pipeline.tables import TABLES
+from profile_pipeline.window import Window
+
+
+@dataclass(frozen=True)
+class Written:
+    """What replacing a window did: rows it now holds, and rows and partitions that had to be rewritten."""
+
+    rows: int
+    rows_written: int
+    partitions_written: int
+
+
+class Warehouse:
+    """The tables of `tables.py` behind one connection.
+
+    DuckDB lets one process write a file at a time; a pool in Dagster keeps runs from meeting here, and a
+    reader that meets a writer gets a `TransientError`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Wrap an open connection; `open_warehouse` opens one."""
+        # Ibis still writes lambdas as `x -> …`.
+        connection.execute("SET lambda_syntax = 'ENABLE_SINGLE_ARROW'")
+        self.connection = connection
+        self.ibis = ibis.duckdb.from_connection(connection)
+
+    def create_tables(self) -> None:
+        """Create each table that is not there yet."""
+        existing = {name for (name,) in self.connection.execute("SHOW TABLES").fetchall()}
+        with self.transaction():
+            for table in TABLES.values():
+                if table.name not in existing:
+                    self.ibis.create_table(table.name, schema=ibis.schema(table.types))
+
+    def table(self, name: str) -> ir.Table:
+        """One table, as an Ibis expression."""
+        return self.ibis.table(name)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block's writes, or none of them."""
+        self.connection.execute("BEGIN TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+        self.release_caches()
+
+    def release_caches(self) -> None:
+        """Drop what expressions cached.
+
+        Ibis finds a cached result by its expression alone, so none may outlive a write, nor the connection.
+        """
+        for name in list(self.ibis._cache_name_to_entry):
+            self.ibis._finalize_cached_table(name)
+
+    def scalar(self, query: str, *parameters: object) -> int:
+        """The one number that a query returns, 0 for null."""
+        rows = self.connection.execute(query, list(parameters)).fetchall()
+        return int(rows[0][0] or 0)
+
+    def replace(self, name: str, rows: ir.Table, window: Window) -> Written:
+        """Make the window's partitions of a table equal to `rows`, in one transaction.
+
+        Partitions that are equal already are left alone, so a second run writes nothing: their rows are
+        compared by count and by the sum of row hashes.
+
+        Args:
+            name: the table.
+            rows: its columns, by name, for days of the window only.
+            window: the partitions to replace; those without a row end up empty.
+        """
+        columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
+        between = f"partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
+        select = f"SELECT {columns} FROM ({self.ibis.compile(rows)})"
+        self.ibis._run_pre_execute_hooks(rows)
+        if not self.scalar(f"SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {between} LIMIT 1)"):
+            with self.transaction():
+                self.connection.execute(f"INSERT INTO {name} ({columns}) {select}").fetchall()
+            days = self.scalar(f"SELECT count(DISTINCT partition_date) FROM {name} WHERE {between}")
+            count = self.scalar(f"SELECT count(*) FROM {name} WHERE {between}")
+            return Written(count, count, days)
+        # Made from the table, because equal values of different types have different hashes.
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE staged_rows AS SELECT {columns} FROM {name} LIMIT 0"
+        ).fetchall()
+        try:
+            self.connection.execute(f"INSERT INTO staged_rows {select}").fetchall()
+            return self._replace_changed(name, columns, between)
+        finally:
+            self.connection.execute("DROP TABLE staged_rows")
+
+    def _replace_changed(self, name: str, columns: str, between: str) -> Written:
+        digest = f"SELECT partition_date, count(*) AS n, sum(hash({columns})::HUGEINT) AS digest"
+        self.connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE changed_days AS
+            SELECT coalesce(old.partition_date, new.partition_date) AS partition_date
+            FROM ({digest} FROM {name} WHERE {between} GROUP BY 1) AS old
+            FULL JOIN ({digest} FROM staged_rows GROUP BY 1) AS new USING (partition_date)
+            WHERE (old.n, old.digest) IS DISTINCT FROM (new.n, new.digest)
+            """
+        ).fetchall()
+        changed = "partition_date IN (SELECT partition_date FROM changed_days)"
+        with self.transaction():
+            self.connection.execute(f"DELETE FROM {name} WHERE {changed}").fetchall()
+            self.connection.execute(
+                f"INSERT INTO {name} ({columns}) SELECT {columns} FROM staged_rows WHERE {changed}"
+            ).fetchall()
+        return Written(
+            self.scalar("SELECT count(*) FROM staged_rows"),
+            self.scalar(f"SELECT count(*) FROM staged_rows WHERE {changed}"),
+            self.scalar("SELECT count(*) FROM changed_days"),
+        )
+
+
+@contextmanager
+def open_warehouse(path: Path, *, read_only: bool = False) -> Iterator[Warehouse]:
+    """Open the warehouse, creating it with its tables unless it is only to be read.
+
+    Raises:
+        PipelineError: it is to be read and is not there, or the file is no DuckDB database.
+        TransientError: another process is writing it.
+    """
+    if read_only and not path.exists():
+        raise PipelineError(f"there is no warehouse at {path} yet; run `profile-pipeline build` first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only)
+    except duckdb.IOException as error:
+        if "lock" in str(error):
+            raise TransientError(
+                f"the warehouse {path} is in use by another process; try again when its run has ended"
+            ) from None
+        raise PipelineError(f"{path} cannot be opened as a warehouse: {error}") from None
+    warehouse = Warehouse(connection)
+    try:
+        if not read_only:
+            warehouse.create_tables()
+        yield warehouse
+    finally:
+        warehouse.release_caches()
+        connection.close()

@@ -1,0 +1,35 @@
+"""Builds an index in a process of its own, which can kill itself at a stage, as a power cut would.
+
+Usage: `python -m profile_pipeline_tests.integration.index_builder FOLDER PEOPLE AGE [STAGE [DELAY_SECONDS]]`
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from profile_pipeline.index.build import Stage, build
+from profile_pipeline.index.store import IndexStore
+from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profiles
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    folder, count, age, *rest = sys.argv[1:]
+
+    def on_stage(stage: Stage) -> None:
+        if rest and stage == rest[0]:
+            if len(rest) == 1:
+                kill()
+            threading.Timer(float(rest[1]), kill).start()
+
+    wanted = profiles(*people(int(count), age=int(age)))
+    build(IndexStore(Path(folder)), wanted, BagOfWords(), as_of=AS_OF, on_stage=on_stage)
+
+
+if __name__ == "__main__":
+    main()
