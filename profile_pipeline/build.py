@@ -22,6 +22,11 @@ from ibis import _
 from profile_pipeline import features, profiles
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.history import as_of_join, versions
+from profile_pipeline.index.build import BuildReport, Stage
+from profile_pipeline.index.build import build as build_index
+from profile_pipeline.index.embedding import Embedder
+from profile_pipeline.index.embedding import Progress as EmbeddingProgress
+from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
 from profile_pipeline.index.text import user_summaries as summaries_of
 from profile_pipeline.ingestion import Ingested, ingest
 from profile_pipeline.settings import Settings
@@ -133,8 +138,26 @@ def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window
         window,
         reads="user_profiles",
     )
-    return Computed(
-        computed.rows_in, computed.written, export_decisions(warehouse, settings.exports_path, window.end)
+    return Computed(computed.rows_in, computed.written, export_decisions(warehouse, settings.exports_path, window.end))
+
+
+def profile_index(
+    warehouse: Warehouse,
+    settings: Settings,
+    embedder: Embedder,
+    *,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+    on_progress: EmbeddingProgress | None = None,
+) -> BuildReport:
+    """Bring the index up to the latest day with profiles, and promote the version that results."""
+    day = last_computed_day(warehouse)
+    return build_index(
+        IndexStore(settings.index_path),
+        indexable_profiles(warehouse, day).to_pyarrow(),
+        embedder,
+        as_of=day,
+        on_stage=on_stage,
+        on_progress=on_progress,
     )
 
 
@@ -226,9 +249,7 @@ def last_computed_day(warehouse: Warehouse) -> date:
     Raises:
         PipelineError: there is none.
     """
-    rows = warehouse.connection.execute(
-        "SELECT max(partition_date) FROM computed_days WHERE is_complete"
-    ).fetchall()
+    rows = warehouse.connection.execute("SELECT max(partition_date) FROM computed_days WHERE is_complete").fetchall()
     if rows[0][0] is None:
         raise PipelineError("the warehouse holds no profiles yet; run `profile-pipeline build` first")
     day: date = rows[0][0]
@@ -240,7 +261,8 @@ def indexable_profiles(warehouse: Warehouse, day: date) -> ir.Table:
     latest = profiles.latest_profiles(warehouse.table("user_profiles"), day)
     texts = warehouse.table("user_summaries").select("partition_date", "tags", "text", "text_hash", id="user_id")
     joined = latest.join(texts, ["id", "partition_date"])
-    return joined.filter(_.text.notnull()).rename(user_id="id", profile_date="partition_date")
+    indexable = joined.filter(_.text.notnull()).rename(user_id="id", profile_date="partition_date")
+    return indexable.select(INPUT_SCHEMA.names)
 
 
 def versions_of(warehouse: Warehouse, kind: str, through: date) -> ir.Table:
@@ -292,8 +314,6 @@ def _replacing(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _replace(
-    warehouse: Warehouse, name: str, rows: ir.Table, window: Window, reads: str = "touched_users"
-) -> Computed:
+def _replace(warehouse: Warehouse, name: str, rows: ir.Table, window: Window, reads: str = "touched_users") -> Computed:
     written = warehouse.replace(name, rows, window)
     return Computed(rows_of_day(warehouse, reads, window), written)

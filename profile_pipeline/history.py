@@ -97,9 +97,7 @@ def held_on(day: ir.DateValue, facts: ir.ArrayValue) -> ir.ArrayValue:
     return facts.filter(lambda fact: (fact.valid_from <= day) & (day < fact.valid_to))
 
 
-def at_changes(
-    touched: ir.Table, reasons: Sequence[str], compute: Callable[[ir.Table], ir.Table]
-) -> ir.Table:
+def at_changes(touched: ir.Table, reasons: Sequence[str], compute: Callable[[ir.Table], ir.Table]) -> ir.Table:
     """Compute a feature only for the days on which it can have changed, and carry it to the days between.
 
     A feature changes only on days on which one of its records touched the user; on the user's other touched

@@ -1,8 +1,8 @@
 """From a source to the raw log: which versions are new, and what is rejected.
 
-What belongs here: adding to the log the versions of a window that it does not hold, and to the quarantine what
-breaks its model, in one transaction. What does not: what a valid record is (`records/`), where documents come from
-(`sources/`), and what the log means as of a day (`history.py`).
+What belongs here: adding to the log the versions of a window that it does not hold, and to the quarantine
+what breaks its model, in one transaction. What does not: what a valid record is (`records/`), where documents
+come from (`sources/`), and what the log means as of a day (`history.py`).
 """
 
 from collections import Counter
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow as pa
 
-from profile_pipeline.errors import PipelineError
 from profile_pipeline.records.holders import Claim, second_holders
 from profile_pipeline.records.models import Reading
 from profile_pipeline.records.screening import Rules, screen, typed_columns
@@ -32,9 +32,9 @@ TEMPORARY = ("screened", "candidates", "additions", "rejections")
 class Ingested:
     """What one ingestion did, in documents of the window unless said otherwise.
 
-    `rows_in` documents concern the window, `rejected` of them broke their model or claimed another user's address,
-    `newly_quarantined` of these were not in quarantine before. `versions_added` counts rows of the log, of which a
-    document has one for each day it is known on. `reasons` holds the most frequent ones.
+    `rows_in` documents concern the window, `rejected` of them broke their model or claimed another user's
+    address, `newly_quarantined` of these were not in quarantine before. `versions_added` counts rows of the
+    log, of which a document has one for each day it is known on. `reasons` holds the most frequent ones.
     """
 
     rows_in: int
@@ -56,8 +56,8 @@ def ingest(warehouse: Warehouse, source: Source, kind: str, window: Window, sett
     The log of a window depends on the source and on what the log held before, not on how the window is cut: a
     range gives what its days give one by one. A second run adds nothing. All of it is one transaction.
 
-    Rejected documents are filed under the latest day they were known on, where that can be read, else under the
-    first day of the window that met them first.
+    Rejected documents are filed under the latest day they were known on, where that can be read, else under
+    the first day of the window that met them first.
 
     Raises:
         PipelineError: the source cannot be read; nothing has been written then.
@@ -65,9 +65,8 @@ def ingest(warehouse: Warehouse, source: Source, kind: str, window: Window, sett
     connection = warehouse.connection
     rules = Rules(Reading(settings.zone, settings.policy.fold_email_aliases), settings.start_date)
     documents = source.read(kind, window)
-    with warehouse.transaction():
-        with _registered(connection, documents):
-            screen(connection, kind, "documents", "screened", rules, window)
+    with _registered(connection, documents), warehouse.transaction():
+        screen(connection, kind, "documents", "screened", rules, window=window)
         _find_candidates(connection, window)
         _find_additions(connection, kind, window)
         _find_rejections(connection, kind, window)
@@ -76,22 +75,24 @@ def ingest(warehouse: Warehouse, source: Source, kind: str, window: Window, sett
         versions_added = _append(connection, kind)
         newly_quarantined = _quarantine(connection)
         rows_in = warehouse.scalar(
-            "SELECT count(DISTINCT position) FROM (SELECT position FROM candidates UNION ALL SELECT position FROM rejections)"
+            "SELECT count(*) FROM (SELECT position FROM candidates UNION SELECT position FROM rejections)"
         )
         rejected = warehouse.scalar("SELECT count(DISTINCT position) FROM rejections")
         reasons = connection.execute(
-            f"SELECT reason, count(*) AS n FROM rejections GROUP BY 1 ORDER BY n DESC, reason LIMIT {SHOWN_REASONS}"
+            "SELECT reason, count(DISTINCT position) AS documents FROM rejections GROUP BY reason "
+            f"ORDER BY documents DESC, reason LIMIT {SHOWN_REASONS}"
         ).fetchall()
         for table in TEMPORARY:
             connection.execute(f"DROP TABLE {table}")
-    return Ingested(
-        rows_in, versions_added, rejected, newly_quarantined, Counter(dict(reasons)), documents.is_missing
-    )
+    return Ingested(rows_in, versions_added, rejected, newly_quarantined, Counter(dict(reasons)), documents.is_missing)
 
 
 @contextmanager
 def _registered(connection: duckdb.DuckDBPyConnection, documents: Documents) -> Iterator[None]:
-    """The documents as the relation of that name; the source's own error in place of the engine's."""
+    """The documents as the relation of that name; the source's own error in place of the engine's.
+
+    It has to enclose the transaction: after an error nothing can be unregistered inside.
+    """
     connection.register("documents", documents.reader())
     try:
         yield
@@ -119,9 +120,9 @@ def _find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> N
 def _find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
     """The candidates that the log lacks: (partition_date, position).
 
-    On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier day
-    is one only where neither log nor source has a version of that record on that day; the earliest is taken then.
-    Content that the log holds is appended again where the source went back to it: A, B, A.
+    On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier
+    day is one only where neither log nor source has a version of that record on that day; the earliest is
+    taken then. Content that the log holds is appended again where the source went back to it: A, B, A.
     """
     connection.execute(
         f"""
@@ -131,14 +132,16 @@ def _find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Wi
             WHERE partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'
         ),
         changes AS (
-            SELECT *, min(position) OVER (PARTITION BY partition_date, id, content_hash) = position AS is_first
+            SELECT *,
+                position = min(position) OVER (PARTITION BY partition_date, id, content_hash) AS is_first
             FROM candidates WHERE is_true
         ),
         new AS (
             SELECT * FROM changes ANTI JOIN log USING (partition_date, id, content_hash) WHERE is_first
         ),
         copies AS (
-            SELECT partition_date, arg_min(position, (coalesce(changed_at, '-infinity'), position)) AS position
+            SELECT partition_date,
+                arg_min(position, (coalesce(changed_at, '-infinity'), position)) AS position
             FROM candidates
             ANTI JOIN log USING (partition_date, id)
             ANTI JOIN changes USING (partition_date, id)
@@ -199,6 +202,7 @@ def _reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
 
     Only users who ever claim an address that several claim are looked at one by one, with all their versions.
     """
+    newest = connection.execute("SELECT coalesce(max(sequence), 0) FROM raw_users").fetchall()[0][0]
     rows = connection.execute(
         """
         WITH added AS (
@@ -206,43 +210,47 @@ def _reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
             FROM additions AS a JOIN screened AS s USING (position)
         ),
         claims AS (
-            SELECT partition_date, changed_at, sequence AS position, id, email, deleted_date, false AS is_new
+            SELECT partition_date, changed_at, sequence AS arrival, id, email, deleted_date, false AS is_new
             FROM raw_users
             UNION ALL
-            SELECT partition_date, changed_at,
-                position + 1 + (SELECT coalesce(max(sequence), 0) FROM raw_users), id, email, deleted_date, true
-            FROM added
+            SELECT partition_date, changed_at, position + 1 + ?, id, email, deleted_date, true FROM added
         ),
         contested AS (
-            SELECT email FROM claims SEMI JOIN added USING (email) GROUP BY email HAVING count(DISTINCT id) > 1
+            SELECT email FROM claims SEMI JOIN added USING (email)
+            GROUP BY email HAVING count(DISTINCT id) > 1
         )
         SELECT * FROM claims WHERE id IN (SELECT id FROM claims SEMI JOIN contested USING (email))
+        """,
+        [newest],
+    ).fetchall()
+    second = [
+        {
+            "partition_date": claim.day,
+            "position": claim.arrival - 1 - newest,
+            "reason": f"email {claim.email} is held by user {holder} as of {claim.day}; two live users cannot share it",
+        }
+        for claim, holder in second_holders(Claim(*row) for row in rows).items()
+    ]
+    if not second:
+        return
+    connection.register("second_holders", pa.Table.from_pylist(second))
+    connection.execute(
+        """
+        INSERT INTO rejections
+        SELECT h.partition_date, 'users', s.id, h.reason, s.document, s.content_hash, s.source, s.position
+        FROM second_holders AS h JOIN screened AS s USING (position)
         """
     ).fetchall()
-    claims = [Claim(*row) for row in rows]
-    if not claims:
-        return
-    offset = 1 + (connection.execute("SELECT coalesce(max(sequence), 0) FROM raw_users").fetchall()[0][0])
-    for claim, holder in second_holders(claims).items():
-        reason = (
-            f"email {claim.email} is held by user {holder} as of {claim.day}; two live users cannot share one"
-        )
-        connection.execute(
-            "INSERT INTO rejections SELECT ?, 'users', id, ?, document, content_hash, source, position "
-            "FROM screened WHERE position = ?",
-            [claim.day, reason, claim.position - offset],
-        ).fetchall()
-        connection.execute(
-            "DELETE FROM additions WHERE partition_date = ? AND position = ?",
-            [claim.day, claim.position - offset],
-        ).fetchall()
+    connection.execute(
+        "DELETE FROM additions "
+        "WHERE (partition_date, position) IN (SELECT partition_date, position FROM second_holders)"
+    ).fetchall()
+    connection.unregister("second_holders")
 
 
 def _append(connection: duckdb.DuckDBPyConnection, kind: str) -> int:
     """Write the additions to the log in order of day and arrival, and count them."""
-    newest = " UNION ALL ".join(
-        f"SELECT max(sequence) AS sequence FROM {table.name}" for table in RAW_TABLES.values()
-    )
+    newest = " UNION ALL ".join(f"SELECT max(sequence) AS sequence FROM {table.name}" for table in RAW_TABLES.values())
     columns = ", ".join(f'"{name}"' for name in typed_columns(kind))
     outer = "partition_date, document, content_hash, source, sequence"
     rows = connection.execute(

@@ -28,6 +28,7 @@ class Policy(BaseModel):
     frequent_host_min_events: int = Field(2, ge=1, description="Events with a host that make it frequent.")
     team_domains: tuple[str, ...] = Field((), description="E-mail domains whose users are on the team.")
     fold_email_aliases: bool = Field(
-        False, description="Whether a.b+tag@gmail.com and ab@gmail.com are one address (plus part and dots dropped)."
+        False,
+        description="Whether a.b+tag@gmail.com and ab@gmail.com are one address (plus part and dots dropped).",
     )
     max_rejected_share: float = Field(0.10, ge=0, le=1, description="Share of rejected records that fails a batch.")

@@ -86,7 +86,7 @@ def load_settings() -> Settings:
             unless it may be a secret, and what is wrong with it.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # every field has a default
+        return Settings()
     except ValidationError as error:
         first = error.errors()[0]
         variable = _variable(tuple(str(part) for part in first["loc"]))

@@ -38,7 +38,10 @@ LOG: Columns = {
     "deleted_date": ("date", "The business day of `deleted_at`; from it on the record is gone."),
     "changed_at": ("timestamp", "The record's own time of change, UTC, from the best field it has."),
     "document": ("string", "The source document, verbatim JSON, unknown fields included."),
-    "content_hash": ("string", "MD5 of the document; with the key and the partition it identifies a version."),
+    "content_hash": (
+        "string",
+        "MD5 of the document; with the key and the partition it identifies a version.",
+    ),
     "source": ("string", "Where the document was read, such as `users.jsonl:17`."),
     "sequence": ("int64", "Order of arrival in the log, over all raw tables; later wins a tie."),
 }
@@ -238,7 +241,10 @@ USER_PROFILES = Table(
 CLOCK_FIELDS: Columns = {
     "as_of": ("date", "The day the profile is read as of."),
     "days_since_last_event": ("int64", "Calendar days since `last_event_date`."),
-    "average_events_per_month": ("float64", "Events attended per month of 30.4375 days since the first, at least one."),
+    "average_events_per_month": (
+        "float64",
+        "Events attended per month of 30.4375 days since the first, at least one.",
+    ),
     "days_since_last_message": ("int64", "Calendar days since `last_message_sent_date`."),
     "can_send_new_message": ("boolean", "Nothing sent yet, or the cooldown is over."),
     "days_since_last_order": ("int64", "Calendar days since `last_order_date`."),
@@ -254,7 +260,10 @@ USER_SUMMARIES = Table(
     PARTITION
     | {
         "user_id": ("string", "The user."),
-        "summary": ("string", "The profile as one paragraph with absolute dates; null when the user is deleted."),
+        "summary": (
+            "string",
+            "The profile as one paragraph with absolute dates; null when the user is deleted.",
+        ),
         "tags": ("array<string>", "Labels derived from facts; without one the profile is not indexed."),
         "text": ("string", "What is indexed: the summary and `Domains: …`; null without a tag."),
         "text_hash": ("string", "MD5 of the text; only a changed one is embedded."),

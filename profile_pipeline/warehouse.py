@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.tables import TABLES
@@ -77,6 +79,12 @@ class Warehouse:
         """The one number that a query returns, 0 for null."""
         rows = self.connection.execute(query, list(parameters)).fetchall()
         return int(rows[0][0] or 0)
+
+    def records(self, query: str, *parameters: object) -> list[dict[str, Any]]:
+        """The rows that a query returns, by column name; for a few rows only."""
+        table: pa.Table = self.connection.execute(query, list(parameters)).to_arrow_table()
+        records: list[dict[str, Any]] = table.to_pylist()
+        return records
 
     def replace(self, name: str, rows: ir.Table, window: Window) -> Written:
         """Make the window's partitions of a table equal to `rows`, in one transaction.
@@ -146,17 +154,27 @@ def open_warehouse(path: Path, *, read_only: bool = False) -> Iterator[Warehouse
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         connection = duckdb.connect(str(path), read_only=read_only)
-    except duckdb.IOException as error:
-        if "lock" in str(error):
-            raise TransientError(
-                f"the warehouse {path} is in use by another process; try again when its run has ended"
-            ) from None
-        raise PipelineError(f"{path} cannot be opened as a warehouse: {error}") from None
-    warehouse = Warehouse(connection)
-    try:
+    except duckdb.Error as error:
+        raise cannot_open(path, error) from None
+    with on_connection(connection) as warehouse:
         if not read_only:
             warehouse.create_tables()
+        yield warehouse
+
+
+@contextmanager
+def on_connection(connection: duckdb.DuckDBPyConnection) -> Iterator[Warehouse]:
+    """The warehouse on a connection, which is closed at the end of the block."""
+    warehouse = Warehouse(connection)
+    try:
         yield warehouse
     finally:
         warehouse.release_caches()
         connection.close()
+
+
+def cannot_open(path: Path | str, error: duckdb.Error) -> PipelineError:
+    """Why a warehouse does not open, as an error that a person can read; transient if another process has it."""
+    if "lock" in str(error):
+        return TransientError(f"the warehouse {path} is in use by another process; try again when its run has ended")
+    return PipelineError(f"{path} cannot be opened as a warehouse: {str(error).splitlines()[0]}")

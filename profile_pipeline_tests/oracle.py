@@ -154,13 +154,9 @@ def must_be_touched(log: Log, day: date, policy: Policy) -> set[str]:
     A user who comes and goes within one day was never there.
     """
     before = profiles(log, day - timedelta(days=1), policy)
-    after = {
-        key: row for key, row in profiles(log, day, policy).items() if key in before or not row["is_deleted"]
-    }
+    after = {key: row for key, row in profiles(log, day, policy).items() if key in before or not row["is_deleted"]}
     return {
-        key
-        for key, row in after.items()
-        if key not in before or nameless(facts(row)) != nameless(facts(before[key]))
+        key for key, row in after.items() if key not in before or nameless(facts(row)) != nameless(facts(before[key]))
     }
 
 
@@ -303,8 +299,7 @@ def personalization_fields(user: Row, profile: Profile, policy: Policy) -> Profi
         "should_request_more_details": filled < policy.request_details_below,
         "is_first_time_user": attended == 0,
         "is_healthy_active_user": attended >= policy.healthy_active_min_events,
-        "is_on_team": bool(user["is_on_team"])
-        or domain in [normalised(team) for team in policy.team_domains],
+        "is_on_team": bool(user["is_on_team"]) or domain in [normalised(team) for team in policy.team_domains],
         "personalization_score": policy.score_per_field * fields_filled
         + policy.score_per_event * min(attended, policy.score_max_events),
     }

@@ -80,9 +80,7 @@ def typed_row(kind: str, document: Row) -> Row:
     for field in {"email", "status"} & row.keys():
         row[field] = normalised(row[field]) if row[field] else None
     if "participants" in row:
-        row["participants"] = list(
-            dict.fromkeys(normalised(address) for address in row["participants"] or [])
-        )
+        row["participants"] = list(dict.fromkeys(normalised(address) for address in row["participants"] or []))
     if "amount" in row:
         row["amount"] = Decimal(str(row["amount"])).quantize(CENT, ROUND_HALF_UP)
     business = moment(document.get("sent_date" if kind == "messages" else "date"))

@@ -1,7 +1,7 @@
 """The naive summary: one paragraph from one profile of the oracle, where the specification fixes the words.
 
 What belongs here: the sentences that the specification and its worked example pin down. What does not:
-sentences whose words are left open (several diets, a partner, missing details, a lapsed user); for those
+sentences whose words are left open (no introduction, several diets, a partner, missing details, a lapsed user); for those
 there is None and nothing to compare.
 """
 
@@ -43,7 +43,7 @@ def who(profile: Profile) -> str | None:
     age, occupation = profile["age"], profile["occupation"]
     home, work = profile["home_neighborhood"], profile["work_neighborhood"]
     if age is None and occupation is None:
-        return None if home or work else ""
+        return None  # whether the next sentence begins with the name or a pronoun is left open
     words = (occupation or "").split()
     job = " ".join(word if word.isupper() else word.lower() for word in words)
     if age is not None:

@@ -15,6 +15,7 @@ from profile_pipeline.history import held_on
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import EVENT_FEATURES
 
+
 def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy: Policy) -> ir.Table:
     """Event features of each touched user and day, as of the end of the day.
 

@@ -58,9 +58,7 @@ def shared_events(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir
     enough = enough.filter(_["count"] >= policy.friend_min_shared_events)
     meeting = ibis.struct({"date": _.date, "valid_from": _.valid_from, "valid_to": _.valid_to})
     shared = meetings.semi_join(enough, pair).group_by(pair).agg(shared=meeting.collect()).cache()
-    mirrored = shared.filter(_.is_mutual).select(
-        person_key="friend_key", friend_key="person_key", shared="shared"
-    )
+    mirrored = shared.filter(_.is_mutual).select(person_key="friend_key", friend_key="person_key", shared="shared")
     return shared.drop("is_mutual").union(mirrored)
 
 

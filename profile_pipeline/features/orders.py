@@ -33,9 +33,7 @@ def order_features(touched: ir.Table, orders: ir.Table) -> ir.Table:
     counted = orders.filter(~_.status.isin(NOT_COUNTED).fill_null(False)).select(
         "user_id", "amount", "date", "valid_to", valid_from=ibis.greatest(_.valid_from, _.date)
     )
-    return at_changes(touched, REASONS, lambda pairs: _features(pairs, counted)).select(
-        list(ORDER_FEATURES.columns)
-    )
+    return at_changes(touched, REASONS, lambda pairs: _features(pairs, counted)).select(list(ORDER_FEATURES.columns))
 
 
 def _features(pairs: ir.Table, orders: ir.Table) -> ir.Table:

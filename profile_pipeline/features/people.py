@@ -61,7 +61,7 @@ def people(users: ir.Table) -> ir.Table:
         order_by=[
             _.is_current.desc(),
             ibis.ifelse(_.is_current, _.since, None),
-            _.last_held.desc(),
+            ibis.ifelse(_.is_current, None, _.last_held).desc(),
             _.user_id,
         ],
     )
@@ -99,7 +99,5 @@ def identity_changes(people: ir.Table) -> ir.Table:
         *(_[column].identical_to(old) for column, old in zip(("user_id", "email", "name"), before, strict=True))
     )
     return (
-        people.mutate(is_same=same)
-        .filter(~_.is_same & (_.valid_from > BEGINNING))
-        .select("address", day=_.valid_from)
+        people.mutate(is_same=same).filter(~_.is_same & (_.valid_from > BEGINNING)).select("address", day=_.valid_from)
     )

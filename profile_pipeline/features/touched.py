@@ -15,9 +15,7 @@ from profile_pipeline.tables import TOUCHED_USERS
 from profile_pipeline.window import Window
 
 
-def touched_users(
-    users: ir.Table, orders: ir.Table, events: ir.Table, messages: ir.Table, window: Window
-) -> ir.Table:
+def touched_users(users: ir.Table, orders: ir.Table, events: ir.Table, messages: ir.Table, window: Window) -> ir.Table:
     """The users touched by a record that appears, changes, happens or disappears on a day.
 
     An event touches everyone on its list and everyone it dropped from it. Someone who becomes known by another

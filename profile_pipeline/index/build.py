@@ -219,6 +219,5 @@ def _check(table: Any, desired: pa.Table, embedded: list[int], embedder: Embedde
     problems = examine(table, desired, sorted(sample), embedder).problems
     if problems:
         raise PipelineError(
-            f"the new version of the index is not promoted and the one in {PRODUCTION} stays: "
-            f"{'; '.join(problems)}"
+            f"the new version of the index is not promoted and the one in {PRODUCTION} stays: {'; '.join(problems)}"
         )

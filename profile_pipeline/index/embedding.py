@@ -186,9 +186,7 @@ def _from_hub(name: str) -> Path:
         except LocalEntryNotFoundError:
             pass
         except ValueError as error:
-            raise PipelineError(
-                f"EMBEDDING_MODEL {name!r} is neither a folder nor the name of a model"
-            ) from error
+            raise PipelineError(f"EMBEDDING_MODEL {name!r} is neither a folder nor the name of a model") from error
         try:
             return Path(snapshot_download(_qualified(name), **wanted))
         except Exception as error:

@@ -108,9 +108,7 @@ def desired_rows(profiles: pa.Table, model: str) -> pa.Table:
         if rows[key].null_count:
             raise PipelineError(f"{rows[key].null_count} profiles to index have no {key}")
     if not rows.num_rows:
-        raise PipelineError(
-            "there is nothing to index: no profile has a tag; the served index stays as it is"
-        )
+        raise PipelineError("there is nothing to index: no profile has a tag; the served index stays as it is")
     repeated = _repeated(rows["user_id"])
     if repeated:
         raise PipelineError(
@@ -233,9 +231,7 @@ def _repeated(keys: pa.ChunkedArray) -> list[str]:
 
 def _shared_columns(schema: pa.Schema) -> list[str]:
     return [
-        field.name
-        for field in ROW_SCHEMA
-        if field.name in schema.names and schema.field(field.name).type == field.type
+        field.name for field in ROW_SCHEMA if field.name in schema.names and schema.field(field.name).type == field.type
     ]
 
 

@@ -38,9 +38,7 @@ def match(store: IndexStore, text: str, embedder: Embedder, where: str | None, l
             it was built with another model or other columns.
     """
     if not text.strip():
-        raise PipelineError(
-            "the text to match is blank; say what to look for, such as 'vegans who like wine'"
-        )
+        raise PipelineError("the text to match is blank; say what to look for, such as 'vegans who like wine'")
     if limit < 1:
         raise PipelineError(f"the limit {limit} is too small; ask for at least 1 profile")
     table = _open_for(store, embedder.model)
@@ -71,17 +69,13 @@ def _open_for(store: IndexStore, model: str) -> Any:
         )
     absent = [name for name in RESULT_COLUMNS if name not in table.schema.names]
     if absent:
-        raise PipelineError(
-            f"the index was built before there was a column {', '.join(absent)}; build the index again"
-        )
+        raise PipelineError(f"the index was built before there was a column {', '.join(absent)}; build the index again")
     return table
 
 
 def _wrong_filter(where: str, message: str) -> str:
     """Say what is wrong with a filter, without the parts of LanceDB's message that help nobody."""
-    reason = re.sub(
-        r"(Invalid input|Invalid user input|Schema error|Error during planning)[:,] ", "", message
-    )
+    reason = re.sub(r"(Invalid input|Invalid user input|Schema error|Error during planning)[:,] ", "", message)
     reason = re.sub(r" Valid fields are .*|, /\S+\.rs:\d+:\d+", "", " ".join(reason.split())).rstrip(".")
     return (
         f"the filter {where!r} cannot be used: {reason}; "

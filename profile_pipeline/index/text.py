@@ -64,11 +64,7 @@ def user_summaries(user_profiles: ir.Table, policy: Policy) -> ir.Table:
     told = with_tags(with_summary(live, policy, as_of_day=False), policy)
     text = told.summary + " Domains: " + told.tags.join(", ") + "."
     told = told.mutate(text=ibis.ifelse(told.tags.length() > 0, text, ibis.null()))
-    told = told.select(
-        "partition_date", "summary", "tags", "text", user_id="id", text_hash=told.text.hexdigest("md5")
-    )
+    told = told.select("partition_date", "summary", "tags", "text", user_id="id", text_hash=told.text.hexdigest("md5"))
     nothing = {name: ibis.null(type_) for name, type_ in USER_SUMMARIES.types.items()}
-    gone = user_profiles.filter(_.is_deleted).select(
-        **nothing | {"partition_date": _.partition_date, "user_id": _.id}
-    )
+    gone = user_profiles.filter(_.is_deleted).select(**nothing | {"partition_date": _.partition_date, "user_id": _.id})
     return told.select(*USER_SUMMARIES.columns).union(gone)

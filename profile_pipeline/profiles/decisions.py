@@ -70,9 +70,7 @@ def decision_reasons(profile: ir.Table) -> ir.ArrayColumn:
     cooled = ibis.coalesce(
         "cooldown over since " + day_text(profile.next_eligible_date), ibis.literal("no message sent yet")
     )
-    filled = ibis.coalesce(
-        "enough key fields filled (" + missing + " missing)", ibis.literal("all key fields filled")
-    )
+    filled = ibis.coalesce("enough key fields filled (" + missing + " missing)", ibis.literal("all key fields filled"))
     cooling = "cooldown until " + day_text(profile.next_eligible_date)
     lacking = missing + " missing"
     cooldown_blocks = ~profile.can_send_new_message & (enough | ~profile.should_request_more_details)

@@ -20,10 +20,6 @@ def latest_profiles(user_profiles: ir.Table, day: date) -> ir.Table:
         Some of the rows, unchanged; at most one for each `id`.
     """
     # Only the two narrow columns take part in the ranking; the wide ones are read for the rows that won.
-    latest = (
-        user_profiles.filter(_.partition_date <= day)
-        .group_by("id")
-        .agg(partition_date=_.partition_date.max())
-    )
+    latest = user_profiles.filter(_.partition_date <= day).group_by("id").agg(partition_date=_.partition_date.max())
     live = user_profiles.filter(_.partition_date <= day, ~_.is_deleted)
     return live.semi_join(latest, ["id", "partition_date"])

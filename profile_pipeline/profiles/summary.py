@@ -128,10 +128,7 @@ def tastes(profile: ir.Table, who: Voice) -> ir.StringColumn:
     likes = ibis.coalesce(
         who.subject_is + " " + a_diet + " who eats " + eats + _optional(" and is " + interested),
         who.subject_is + " " + a_diet + _optional(" " + interested),
-        who.subject
-        + who.verb(" eats ", " eat ")
-        + eats
-        + _optional(who.verb(" and is ", " and are ") + interested),
+        who.subject + who.verb(" eats ", " eat ") + eats + _optional(who.verb(" and is ", " and are ") + interested),
         who.subject_is + " " + interested,
     )
     return ibis.coalesce(
@@ -173,9 +170,7 @@ def event_date(profile: ir.Table) -> ir.StringColumn:
     return "on " + day_text(profile.last_event_date)
 
 
-def engagement(
-    profile: ir.Table, who: Voice, standing: ir.StringColumn, when: ir.StringColumn
-) -> ir.StringColumn:
+def engagement(profile: ir.Table, who: Voice, standing: ir.StringColumn, when: ir.StringColumn) -> ir.StringColumn:
     """She's an active user who has attended 3 events, most recently 5 days ago at The Vault.
 
     Before the first event: "She hasn't attended an event yet." Without a venue it is left out.
@@ -219,9 +214,7 @@ def company(profile: ir.Table, who: Voice) -> ir.StringColumn:
     status = profile.relationship_status.lower()
     partnered = ibis.ifelse(status.isin(PARTNERED), status, ibis.null())
     possessive = ibis.cases((who.subject == "She", "her"), (who.subject == "He", "his"), else_="their")
-    friends = (profile.friends.length() == 1).ifelse(" friend ", " friends ") + listed(
-        profile.friends[:FRIENDS_NAMED]
-    )
+    friends = (profile.friends.length() == 1).ifelse(" friend ", " friends ") + listed(profile.friends[:FRIENDS_NAMED])
     attends = who.subject + who.verb(" often attends", " often attend") + " with " + possessive + friends
     return ibis.coalesce(
         attends + _optional(", and " + who.subject_is.lower() + " " + partnered) + ".",

@@ -9,7 +9,7 @@ DOTLESS_DOMAINS = ("gmail.com", "googlemail.com")
 
 
 def normalise_email(address: str, *, fold_aliases: bool) -> str:
-    """Trim and casefold an address; with `fold_aliases` also drop its `+tag`, and dots where they mean nothing."""
+    """Trim and casefold an address; with `fold_aliases` also drop its `+tag`, and dots that mean nothing."""
     normal = address.strip().casefold()
     local, at, domain = normal.rpartition("@")
     if not (fold_aliases and at):

@@ -1,7 +1,8 @@
 """Who holds an e-mail address when two users claim it.
 
-What belongs here: the rule by which the first holder keeps an address and a second live user is rejected. What
-does not: finding the claims (`ingestion.py`), and whose address it is for matching events (`history.py`).
+What belongs here: the rule by which the first holder keeps an address and a second live user is rejected.
+What does not: finding the claims (`ingestion.py`), and whose address it is for matching events
+(`history.py`).
 """
 
 from collections import defaultdict
@@ -11,19 +12,20 @@ from datetime import date, datetime
 from itertools import groupby
 from operator import attrgetter
 
-UNKNOWN = datetime.min  # noqa: DTZ901  # timestamps are UTC without a zone; an unknown one sorts first
+UNKNOWN = datetime.min  # timestamps are UTC without a zone; an unknown one sorts first
 
 
 @dataclass(frozen=True)
 class Claim:
     """A version of a user, on one partition, that claims an address.
 
-    `position` is its order of arrival, over what is in the log already (`is_new` false) and what is to be added.
+    `arrival` is its order of arrival, over what is in the log already (`is_new` false) and what is to be
+    added.
     """
 
     day: date
     changed_at: datetime | None
-    position: int
+    arrival: int
     user_id: str
     email: str
     deleted_date: date | None
@@ -36,7 +38,7 @@ class Claim:
     @property
     def order(self) -> tuple[date, datetime, int]:
         """The order in which versions come into force."""
-        return (self.day, self.changed_at or UNKNOWN, self.position)
+        return (self.day, self.changed_at or UNKNOWN, self.arrival)
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class _Held:
 def second_holders(claims: Iterable[Claim]) -> dict[Claim, str]:
     """The new claims to reject, each with the other user who holds the address as of the end of its day.
 
-    Claims in the log stay. Only the state at the end of a day counts, so that two users may swap addresses within
-    one; a rejected version leaves the user with the one before it, address included.
+    Claims in the log stay. Only the state at the end of a day counts, so that two users may swap addresses
+    within one; a rejected version leaves the user with the one before it, address included.
     """
     rejected: dict[Claim, str] = {}
     state = _State()

@@ -10,10 +10,12 @@ Where the specification is silent:
 - A user needs `id` and `email`; an order `id`, `user_id`, `amount` and `date`; an event `id` and `date`; a
   message `id`, `user_id` and `status`, and when sent, `sent_date`: without it no cooldown could be kept.
 - Of a key that occurs twice in an object the first counts, as it does for queries on the stored document.
-- `NaN` and infinities are not JSON. A number is a double, as in most readers of JSON; `32.0` is a whole number.
-- An amount has at most 2 decimal places; noise of floating-point arithmetic, such as 30.000000000000004, is no
-  place. It may be written as a string.
-- MongoDB's extended JSON is read: `{"$oid": …}`, `{"$date": …}` and the `$number…` forms; `_id` stands for `id`.
+- `NaN` and infinities are not JSON. A number is a double, as in most readers of JSON; `32.0` is a whole
+  number.
+- An amount has at most 2 decimal places; noise of floating-point arithmetic, such as 30.000000000000004, is
+  no place. It may be written as a string.
+- MongoDB's extended JSON is read: `{"$oid": …}`, `{"$date": …}` and the `$number…` forms; `_id` stands for
+  `id`.
 """
 
 import json
@@ -251,7 +253,7 @@ class Order(Record):
 
 
 class Event(Record):
-    """An event. `participants` are addresses in normal form, each once, sorted, since their order means nothing."""
+    """An event. `participants` are addresses in normal form, each once, sorted: their order means nothing."""
 
     business_date_field = "date"
 
@@ -337,9 +339,7 @@ def known_days(parsed: Parsed, first_partition: date) -> tuple[date, ...]:
 
 def _fields(document: str) -> dict[str, Any]:
     try:
-        fields = json.loads(
-            document, object_pairs_hook=_first_of_each, parse_int=_integer, parse_constant=_no_constant
-        )
+        fields = json.loads(document, object_pairs_hook=_first_of_each, parse_int=_integer, parse_constant=_no_constant)
         # Half of a surrogate pair can be written as an escape, but is no text and could not be stored.
         if "\\ud" in document.lower():
             json.dumps(fields, ensure_ascii=False).encode()
@@ -409,7 +409,7 @@ def _record_id(value: Any) -> str | None:
 
 
 def _latest_day(kind: str, values: dict[str, Any], object_id: str | None, zone: ZoneInfo) -> date | None:
-    """The latest day a rejected document was known on, from the times in it that can be read; None if none can."""
+    """The latest day a rejected document was known on, by its readable times; None if none can be read."""
     model = MODELS[kind]
 
     names = [model.created_field, "updated_at", "deleted_at", model.business_date_field]

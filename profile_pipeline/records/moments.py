@@ -10,10 +10,12 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 ISO_8601 = re.compile(
-    r"(\d{4}-\d{2}-\d{2})(?:[Tt ](?P<time>(?:[01]\d|2[0-3]):\d{2}(?::\d{2}(?:[.,]\d+)?)?) ?(?P<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?)?",
+    r"(\d{4}-\d{2}-\d{2})"
+    r"(?:[Tt ](?P<time>(?:[01]\d|2[0-3]):\d{2}(?::\d{2}(?:[.,]\d+)?)?)"
+    r" ?(?P<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
-"""The extended form with optional time and offset; week dates and `20240131` are left out as too easily numbers."""
+"""The extended form, time and offset optional; week dates and `20240131` are too easily mere numbers."""
 
 EPOCH = datetime(1970, 1, 1)
 
@@ -42,9 +44,7 @@ def read_moment(value: object, zone: ZoneInfo) -> Moment:
             return _from_instant(EPOCH + timedelta(milliseconds=int(value)), zone)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(
-        "it must be a date or time such as 2024-02-10 or 2024-02-10T09:30:00Z, or epoch milliseconds"
-    )
+    raise ValueError("it must be a date or time such as 2024-02-10 or 2024-02-10T09:30:00Z, or epoch milliseconds")
 
 
 def _from_text(text: str, zone: ZoneInfo) -> Moment:

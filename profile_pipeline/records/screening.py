@@ -1,9 +1,10 @@
 """The rules of `models.py` for many documents at once: plain ones are typed in SQL, the others one by one.
 
-What belongs here: which documents are plain enough that a few patterns prove them valid, and their typed columns.
-What does not: the rules themselves. A pattern here is deliberately narrower than its rule: what it does not match
-is no fault, only work for `models.parse`. For what it does match both must agree to the byte, which a property
-test holds. Set-based typing is some twenty times faster than building a model for each document.
+What belongs here: which documents are plain enough that a few patterns prove them valid, and their typed
+columns. What does not: the rules themselves. A pattern here is deliberately narrower than its rule: what it
+does not match is no fault, only work for `models.parse`. For what it does match both must agree to the byte,
+which a property test holds. Set-based typing is some twenty times faster than building a model for each
+document.
 """
 
 from collections.abc import Iterator
@@ -21,20 +22,20 @@ from profile_pipeline.window import Window
 
 BATCH_DOCUMENTS = 5_000
 BATCH_BYTES = 32 << 20
-"""Bounds on what the row-by-row lane holds in memory at a time: many small documents, or a few very large ones."""
+"""Bounds on what the row-by-row lane holds in memory: many small documents, or a few very large ones."""
 
 LENIENT_JSON = r"(?i),\s*[\]}]|[:\[,]\s*-?(nan|inf)"
-"""What DuckDB reads as JSON beyond the standard; also matches inside texts, which costs time and nothing else."""
+"""What DuckDB reads as JSON beyond the standard; it also matches inside texts, which only costs time."""
 
 SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
-"""All that Python's `strip` removes; DuckDB's `trim` alone removes blanks only, but with such a set is slow."""
+"""All that Python's `strip` removes; DuckDB's `trim` removes blanks only, and is slow with such a set."""
 TRIMMED = r"[!-~](?:(?s:.)*[!-~])?"
 """A text that visible ASCII begins and ends, so that nothing comes off."""
 TRIMMED_TEXT = r'"[!#-\[\]-~](?:[^"\\]*[!#-\[\]-~])?"'
 """The same in quotes, without escapes: the quotes come off and no more."""
 
 ADDRESS = r"[!#-?A-\[\]-~]+@[!#-?A-\[\]-~]+"
-"""Printable ASCII without quotes and backslashes, in which casefolding is `lower` and nothing needs trimming."""
+"""Printable ASCII without quotes and backslashes: casefolding is `lower` and nothing needs trimming."""
 ANY_TEXT = r'"(?:[^"\\]|\\.)*"'
 UTC_YEARS = r"(?:19|20)\d\d"
 ZONE_YEARS = range(1970, 2037)
@@ -77,24 +78,26 @@ def screen(
     documents: str,
     into: str,
     rules: Rules,
+    *,
     window: Window | None = None,
+    only: tuple[str, ...] | None = None,
 ) -> None:
     """Type, or reject with a reason, each document of a relation.
 
     Args:
-        connection: where `documents` is and `into` is made; documents are streamed, never held at once.
-        kind: users, orders, events or messages.
-        documents: a relation of (document, source, position), read once; position is the order of arrival.
-        into: the temporary table to create: (position, source, document, content_hash, record_id, reason, days)
+        connection: where `documents` is and `into` is made; documents are streamed, never held at once. kind:
+            users, orders, events or messages. documents: a relation of (document, source, position), read
+            once; position is the order of arrival. into: the temporary table to create: (position, source,
+            document, content_hash, record_id, reason, days)
             and `typed_columns`. An accepted document has no reason, its known days sorted, and its columns. A
             rejected one has a reason, and as days the latest it was known on, null where none can be read.
         rules: how values are read.
         window: leaves out documents whose days all lie outside.
+        only: the typed columns to keep, all unless given; documents that need not be parsed are null then.
     """
     # Reasons are null for plain documents; an empty one marks what is left for the other lane.
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {into} AS {_fast_lane(connection, kind, documents, rules, window)}"
-    ).fetchall()
+    fast_lane = _fast_lane(connection, kind, documents, rules, window=window, only=only)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {fast_lane}").fetchall()
     schema = connection.sql(f"FROM {into} LIMIT 0").to_arrow_table().schema
     for batch in _unread(connection, into):
         rows = [verdict for row in batch if (verdict := _verdict(kind, row, rules, window))]
@@ -152,42 +155,47 @@ def _verdict(kind: str, row: tuple[Any, ...], rules: Rules, window: Window | Non
 
 
 def _fast_lane(
-    connection: duckdb.DuckDBPyConnection, kind: str, documents: str, rules: Rules, window: Window | None
+    connection: duckdb.DuckDBPyConnection,
+    kind: str,
+    documents: str,
+    rules: Rules,
+    *,
+    window: Window | None,
+    only: tuple[str, ...] | None,
 ) -> str:
     """The query that types plain documents; the others come out with an empty reason and null columns.
 
-    Documents whose days are plain and all outside the window are dropped before anything else of them is typed.
+    Documents whose days are plain and all outside the window are dropped before anything else of them is
+    typed.
     """
     times = _Times(connection, rules.reading.zone)
     fields = {
-        name: times.field(name, required=name == "date")
-        if name in TIME_FIELDS
-        else _typed(name, kind, rules.reading)
+        name: times.field(name, required=name == "date") if name in TIME_FIELDS else _typed(name, kind, rules.reading)
         for name in MODELS[kind].model_fields
     }
     typed = {name: field.value for name, field in fields.items()} | times.columns(kind)
-    plain = " AND ".join(
-        ["is_dated", *(f"({fields[name].plain})" for name in fields if name not in TIME_FIELDS)]
-    )
+    plain = " AND ".join(["is_dated", *(f"({fields[name].plain})" for name in fields if name not in TIME_FIELDS)])
     if kind == "messages":
         plain += " AND (typed_status <> 'sent' OR typed_sent_date IS NOT NULL)"
     dated = " AND ".join(f"({fields[name].plain})" for name in fields if name in TIME_FIELDS)
     structure = "{" + ", ".join(f'"{name}": "JSON"' for name in [*fields, "_id"]) + "}"
     named = ", ".join(f"{value} AS typed_{name}" for name, value in typed.items())
-    columns = ", ".join(f"CASE WHEN plain THEN typed_{name} END AS {name}" for name in typed_columns(kind))
+    kept = typed_columns(kind) if only is None else only
+    columns = "".join(f", CASE WHEN plain THEN typed_{name} END AS {name}" for name in kept)
+    document = "document" if only is None else "CASE WHEN NOT plain THEN document END AS document"
     raw_documents = f"(SELECT *, try(json_transform(document, '{structure}')) AS raw FROM {documents})"
     # Objects as keys may hold a time, which is left to the other lane.
     dated_documents = f"""(
         SELECT *, {_days(kind, rules.first_partition)} AS all_days, coalesce(raw._id IS NULL
-            AND NOT starts_with(raw.id, '{{') AND {dated} AND NOT regexp_matches(document, '{LENIENT_JSON}'), false
-            ) AS is_dated
+            AND NOT starts_with(raw.id, '{{') AND {dated}
+            AND NOT regexp_matches(document, '{LENIENT_JSON}'), false) AS is_dated
         FROM {times.layer(kind, raw_documents)}
     )"""
     return f"""
-        SELECT position, source, document, content_hash,
+        SELECT position, source, {document}, content_hash,
             CASE WHEN plain THEN typed_id END AS record_id,
             CASE WHEN NOT plain THEN '' END AS reason,
-            CASE WHEN plain THEN all_days END AS days,
+            CASE WHEN plain THEN all_days END AS days
             {columns}
         FROM (
             SELECT *, coalesce({plain}, false) AS plain
@@ -205,32 +213,33 @@ def _typed(name: str, kind: str, reading: Reading) -> Typed:
     raw = f"raw.{name}"
     match name:
         case "id" | "user_id":
-            return _key(name, "false")
+            typed = _key(name, "false")
         case "event_id":
-            return _key(name, f"{raw} IS NULL")
+            typed = _key(name, f"{raw} IS NULL")
         case "email":
-            return Typed(f"lower(trim({raw}, '\"'))", _address_is_plain(raw, f'"{ADDRESS}"', reading))
+            typed = Typed(f"lower(trim({raw}, '\"'))", _address_is_plain(raw, f'"{ADDRESS}"', reading))
         case "participants":
-            return _addresses(raw, reading)
+            typed = _addresses(raw, reading)
         case "amount":
-            return _amount(raw)
+            typed = _amount(raw)
         case "age":
-            return Typed(
+            typed = Typed(
                 f"try_cast({raw} AS BIGINT)",
                 f"{raw} IS NULL OR regexp_full_match({raw}, '[1-9]\\d?|1[0-2]\\d')",
             )
         case "is_on_team":
-            return Typed(f"{raw} = 'true'", f"{raw} IS NULL OR {raw} IN ('true', 'false')")
+            typed = Typed(f"{raw} = 'true'", f"{raw} IS NULL OR {raw} IN ('true', 'false')")
         case "status":
             required = "false" if kind == "messages" else f"{raw} IS NULL"
-            return Typed(
+            typed = Typed(
                 f"lower(nullif(trim({raw}, '\" '), ''))",
                 f"{required} OR regexp_full_match({raw}, '\"[!#-\\[\\]-~][ !#-\\[\\]-~]*\"')",
             )
         case "interests" | "cuisine_preference" | "dietary_restrictions":
-            return _texts(raw)
+            typed = _texts(raw)
         case _:
-            return Typed(_text(raw), f"{raw} IS NULL OR starts_with({raw}, '\"')")
+            typed = Typed(_text(raw), f"{raw} IS NULL OR starts_with({raw}, '\"')")
+    return typed
 
 
 def _text(raw: str) -> str:
@@ -301,7 +310,7 @@ def _concerned(window: Window | None) -> str:
 class _Times:
     """The SQL of fields that hold a time, in one business time zone.
 
-    `layer` computes `at_NAME`, the instant, and `day_NAME`, the business day, once for each such field of a kind.
+    `layer` computes `at_NAME`, the instant, and `day_NAME`, the business day, once for each such field.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, zone: ZoneInfo) -> None:
@@ -314,7 +323,7 @@ class _Times:
         self.is_trusted = self.is_utc or zone_agrees(connection, zone.key)
 
     def field(self, name: str, *, required: bool) -> Typed:
-        """A time as the column of its name, a timestamp or a day, and the condition under which it is plain."""
+        """A time as the column of its name, a timestamp or a day, and when it is plain."""
         raw, value = f"raw.{name}", f"at_{name}" if name.endswith("_at") else f"day_{name}"
         plain = f"at_{name} IS NOT NULL"
         return Typed(value, plain if required else f"{raw} IS NULL OR ({plain})")
@@ -384,7 +393,10 @@ def _compare(connection: duckdb.DuckDBPyConnection, zone: str) -> bool:
     instants = [start + timedelta(days=offset) for offset in range(days)]
     info = ZoneInfo(zone)
     local = [instant.replace(tzinfo=UTC).astimezone(info).replace(tzinfo=None) for instant in instants]
-    samples = {"instant": pa.array(instants, pa.timestamp("us")), "local": pa.array(local, pa.timestamp("us"))}
+    samples = {
+        "instant": pa.array(instants, pa.timestamp("us")),
+        "local": pa.array(local, pa.timestamp("us")),
+    }
     connection.register("zone_samples", pa.table(samples))
     try:
         query = f"SELECT count(*) FROM zone_samples WHERE timezone('{zone}', timezone('UTC', instant)) <> local"

@@ -92,9 +92,7 @@ def _refuse_what_cannot_be(out: Path, users: int, format: str) -> None:
     other = "parquet" if format == "jsonl" else "jsonl"
     kept = sorted(path.name for path in out.glob(f"*.{other}"))
     if kept:
-        raise PipelineError(
-            f"{out} already holds {kept[0]}; choose an empty folder, so that no source is read twice"
-        )
+        raise PipelineError(f"{out} already holds {kept[0]}; choose an empty folder, so that no source is read twice")
 
 
 def _taken_email(users: list[Record]) -> str:

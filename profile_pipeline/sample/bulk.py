@@ -184,13 +184,9 @@ def _people(rng: np.random.Generator, names: words.Names, count: int) -> People:
 def _addresses(given: pa.Array, surname: pa.Array) -> pa.Array:
     """`given.surname.number@example.com`; the number keeps addresses apart."""
     box = {name: words.mailbox(name) for column in (given, surname) for name in column.unique().to_pylist()}
-    parts = [
-        _take(list(box.values()), pc.index_in(column, pa.array(list(box)))) for column in (given, surname)
-    ]
+    parts = [_take(list(box.values()), pc.index_in(column, pa.array(list(box)))) for column in (given, surname)]
     number = pa.array(np.arange(len(given))).cast(pa.string())
-    return pc.binary_join_element_wise(
-        pc.binary_join_element_wise(*parts, number, "."), pa.scalar("example.com"), "@"
-    )
+    return pc.binary_join_element_wise(pc.binary_join_element_wise(*parts, number, "."), pa.scalar("example.com"), "@")
 
 
 def _users(rng: np.random.Generator, joined: Ints, people: People) -> pa.Table:
@@ -254,13 +250,9 @@ def _events(rng: np.random.Generator, day: Ints, attendance: Attendance, address
     )
 
 
-def _participants(
-    rng: np.random.Generator, events: int, attendance: Attendance, address: pa.Array
-) -> pa.Array:
+def _participants(rng: np.random.Generator, events: int, attendance: Attendance, address: pa.Array) -> pa.Array:
     """Lists of addresses: one in fifty in capitals, one in fifty padded, one in a hundred listed twice."""
-    spelled = pa.concat_arrays(
-        [address, pc.utf8_upper(address), pc.binary_join_element_wise(" ", address, " ", "")]
-    )
+    spelled = pa.concat_arrays([address, pc.utf8_upper(address), pc.binary_join_element_wise(" ", address, " ", "")])
     times = 1 + (rng.random(len(attendance.person)) < 0.01)
     person = np.repeat(attendance.person, times)
     spelling = rng.choice(3, len(person), p=[0.96, 0.02, 0.02])
@@ -272,9 +264,7 @@ def _participants(
 # Orders and messages.
 
 
-def _orders(
-    rng: np.random.Generator, users: int, joined: Ints, event_day: Ints, attendance: Attendance
-) -> pa.Table:
+def _orders(rng: np.random.Generator, users: int, joined: Ints, event_day: Ints, attendance: Attendance) -> pa.Table:
     """Two thirds are seats at events their user comes to, up to 30 days ahead; the others are gift cards."""
     count = users * ORDERS_PER_USER
     seat = np.flatnonzero(attendance.person < users)

@@ -42,13 +42,9 @@ def _users(taken_email: str) -> list[Dirty]:
         _record("missing id", email="no.key@example.com", name="No Key", age=41, created_at=december),
         _record("missing e-mail", id="user_x01", name="Ada Ohnepost", age=33, created_at=december),
         _record("blank e-mail", id="user_x02", email="   ", interests=["wine"], age=29, created_at=april),
-        _record(
-            "wrong type", id="user_x03", email="age.in.words@example.com", age="thirty-four", created_at=april
-        ),
+        _record("wrong type", id="user_x03", email="age.in.words@example.com", age="thirty-four", created_at=april),
         _record("age out of range", id="user_x04", email="newborn@example.org", age=0, created_at=december),
-        _record(
-            "age out of range", id="user_x05", email="methuselah@example.org", age=130, created_at=december
-        ),
+        _record("age out of range", id="user_x05", email="methuselah@example.org", age=130, created_at=december),
         _record("unparsable date", id="user_x06", email="some.day@example.net", created_at="a while ago"),
         _record(
             "second live user on one e-mail",
@@ -63,9 +59,7 @@ def _users(taken_email: str) -> list[Dirty]:
 
 
 _EVENTS = [
-    _record(
-        "missing id", name="Unnumbered Supper", date="2024-02-17", participants=[], created_at="2023-12-11"
-    ),
+    _record("missing id", name="Unnumbered Supper", date="2024-02-17", participants=[], created_at="2023-12-11"),
     _record(
         "wrong type",
         id="event_x01",
@@ -75,9 +69,7 @@ _EVENTS = [
         created_at="2024-04-01T09:00:00Z",
     ),
     _record("missing date", id="event_x02", name="Some Other Time", participants=[], created_at="2024-04-01"),
-    _record(
-        "unparsable date", id="event_x03", name="Leap of Faith", date="2024-02-30", created_at="2023-12-12"
-    ),
+    _record("unparsable date", id="event_x03", name="Leap of Faith", date="2024-02-30", created_at="2023-12-12"),
     _record("missing name", id="event_x05", date="2024-05-18", participants=[], created_at="2024-04-01"),
     Dirty("unreadable line", '{"id": "event_x04", "name": "Half a Brunch", "date": "2024-0'),
 ]
@@ -99,9 +91,7 @@ _ORDERS = [
 ]
 
 _MESSAGES = [
-    _record(
-        "missing id", user_id="user_013", content="Hi there!", status="queued", created_date="2024-04-01"
-    ),
+    _record("missing id", user_id="user_013", content="Hi there!", status="queued", created_date="2024-04-01"),
     _record("missing user_id", id="msg_x01", content="To whom?", status="sent", sent_date="2023-12-14"),
     _record(
         "wrong type",
@@ -111,12 +101,8 @@ _MESSAGES = [
         status="queued",
         created_date="2023-12-15",
     ),
-    _record(
-        "wrong type", id="msg_x03", user_id="user_022", content="Hello", status=1, created_date="2024-04-01"
-    ),
-    _record(
-        "unparsable date", id="msg_x04", user_id="user_023", content="Soon!", status="sent", sent_date="soon"
-    ),
+    _record("wrong type", id="msg_x03", user_id="user_022", content="Hello", status=1, created_date="2024-04-01"),
+    _record("unparsable date", id="msg_x04", user_id="user_023", content="Soon!", status="sent", sent_date="soon"),
     _record(
         "unparsable date",
         id="msg_x05",

@@ -254,9 +254,7 @@ def _give_odd_keys(members: list[Person]) -> None:
 
 def _part_ways(rng: random.Random, members: list[Person]) -> None:
     """Four members leave, and the last to join takes over the address of the first of them."""
-    early = [
-        member for member in members[: len(members) // 2] if str(member.record["id"]).startswith("user_")
-    ]
+    early = [member for member in members[: len(members) // 2] if str(member.record["id"]).startswith("user_")]
     leavers = rng.sample(early, min(4, len(early)))
     for member in leavers:
         left = _between(rng, date(2024, 3, 4), date(2024, 5, 24))
@@ -293,13 +291,9 @@ def _circles(rng: random.Random, names: words.Names, members: list[Person]) -> l
 def _evenings(rng: random.Random, circles: list[Circle], members: list[Person], count: int) -> list[Evening]:
     """Events in order of their days, a few of them beyond the last day of the story."""
     days = sorted(
-        _weekend(_between(rng, FIRST_DAY + timedelta(days=3), LAST_DAY + timedelta(days=18)))
-        for _ in range(count)
+        _weekend(_between(rng, FIRST_DAY + timedelta(days=3), LAST_DAY + timedelta(days=18))) for _ in range(count)
     )
-    return [
-        _evening(rng, f"event_{number:03d}", day, circles, members)
-        for number, day in enumerate(days, start=4)
-    ]
+    return [_evening(rng, f"event_{number:03d}", day, circles, members) for number, day in enumerate(days, start=4)]
 
 
 def _weekend(day: date) -> date:
@@ -307,13 +301,9 @@ def _weekend(day: date) -> date:
     return day + timedelta(days=3) if day.weekday() < 3 else day
 
 
-def _evening(
-    rng: random.Random, key: str, day: date, circles: list[Circle], members: list[Person]
-) -> Evening:
+def _evening(rng: random.Random, key: str, day: date, circles: list[Circle], members: list[Person]) -> Evening:
     kind = rng.choices(words.EVENT_TYPES, [30, 20, 18, 10, 8, 8, 6])[0]
-    lead = (
-        rng.choices(circles, [len(circle.people) for circle in circles])[0] if circles else Circle("Italian")
-    )
+    lead = rng.choices(circles, [len(circle.people) for circle in circles])[0] if circles else Circle("Italian")
     # A cuisine has its own chef most of the time, so that hosts have regulars.
     cuisine = lead.cuisine if rng.random() < 0.7 else rng.choice(words.CUISINES)
     host = words.HOSTS[words.CUISINES.index(cuisine) % len(words.HOSTS)]
@@ -424,9 +414,7 @@ def _order(rng: random.Random, key: str, purchase: Purchase) -> Record:
         record["event_id"] = evening.record["id"]
     cents = rng.choice((0, 0, 0, 50, 95))
     # Some shops write money as text, which keeps its two places.
-    record["amount"] = (
-        f"{purchase.dollars}.{cents:02d}" if rng.random() < 0.1 else purchase.dollars + cents / 100
-    )
+    record["amount"] = f"{purchase.dollars}.{cents:02d}" if rng.random() < 0.1 else purchase.dollars + cents / 100
     record["date"] = day_stamp(rng, day)
     status = rng.choices(("paid", None, "cancelled", "refunded", "Refunded"), [60, 29, 6, 4, 1])[0]
     if status:
@@ -434,9 +422,7 @@ def _order(rng: random.Random, key: str, purchase: Purchase) -> Record:
     if rng.random() < 0.7:
         record["created_at"] = stamp(rng, _moment(rng, day))
     if status not in (None, "paid"):
-        record["updated_at"] = stamp(
-            rng, _moment(rng, _between(rng, day, min(day + timedelta(days=30), LAST_DAY)))
-        )
+        record["updated_at"] = stamp(rng, _moment(rng, _between(rng, day, min(day + timedelta(days=30), LAST_DAY))))
     return record
 
 
@@ -452,13 +438,9 @@ def _messages(rng: random.Random, members: list[Person]) -> list[Record]:
             written.append(Note(SPRING_DAY, member, "sent", words.SEASON))
         # The cooldown of seven days is over for some of these on the last day, and not for others.
         if rng.random() < 0.5:
-            written.append(
-                Note(LAST_DAY - timedelta(days=rng.randint(0, 14)), member, "sent", _invitation(rng))
-            )
+            written.append(Note(LAST_DAY - timedelta(days=rng.randint(0, 14)), member, "sent", _invitation(rng)))
         if rng.random() < 0.25:
-            written.append(
-                Note(_between(rng, date(2024, 6, 3), LAST_DAY), member, "queued", _invitation(rng))
-            )
+            written.append(Note(_between(rng, date(2024, 6, 3), LAST_DAY), member, "queued", _invitation(rng)))
         if rng.random() < 0.15:
             status = rng.choice(("draft", "failed", "bounced", "scheduled"))
             written.append(Note(_between(rng, FIRST_DAY, LAST_DAY), member, status, _invitation(rng)))
@@ -478,9 +460,7 @@ def _invitation(rng: random.Random) -> str:
 def _message(rng: random.Random, key: str, note: Note) -> Record:
     person, status = note.person, note.status
     host = words.HOSTS[words.CUISINES.index(person.cuisine) % len(words.HOSTS)]
-    content = note.text.format(
-        first=person.first, cuisine=person.cuisine, host=host, venue=rng.choice(words.VENUES)
-    )
+    content = note.text.format(first=person.first, cuisine=person.cuisine, host=host, venue=rng.choice(words.VENUES))
     record: Record = {
         "id": key,
         "user_id": person.record["id"],

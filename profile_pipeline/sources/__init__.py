@@ -1,12 +1,12 @@
-"""Where records come from, behind one protocol: read a window of days; tell which days changed since a cursor.
+"""Where records come from, behind one protocol: read a window of days; tell which changed since a cursor.
 
 No features here, and no Dagster: a source hands out documents as they are and knows nothing of what follows.
 """
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.settings import Settings
 from profile_pipeline.sources.base import Documents, Source
 from profile_pipeline.sources.files import FileSource
-from profile_pipeline.settings import Settings
 
 
 def source_for(kind: str, settings: Settings) -> Source:

@@ -1,6 +1,7 @@
 """What every source can do.
 
-What belongs here: the protocol and the form in which documents are handed over. What does not: any one source.
+What belongs here: the protocol and the form in which documents are handed over. What does not: any one
+source.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,7 @@ import pyarrow as pa
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.window import Window
 
-DOCUMENT_SCHEMA = pa.schema(
-    [("document", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())]
-)
+DOCUMENT_SCHEMA = pa.schema([("document", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
 """The document as JSON text, where it was read, such as `users.jsonl:17`, and its order of arrival."""
 
 
@@ -23,8 +22,9 @@ DOCUMENT_SCHEMA = pa.schema(
 class Documents:
     """A stream of documents that can be read once, in batches of bounded size.
 
-    `is_missing` says that the source has nothing under that kind's name, which differs from an empty file. What
-    goes wrong while streaming surfaces inside the engine that reads, with its words; `error` keeps the cause.
+    `is_missing` says that the source has nothing under that kind's name, which differs from an empty file.
+    What goes wrong while streaming surfaces inside the engine that reads, with its words; `error` keeps the
+    cause.
     """
 
     batches: Iterator[pa.RecordBatch]

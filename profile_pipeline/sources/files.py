@@ -1,11 +1,12 @@
 """The file source: a folder of JSON lines, plain or compressed, and Parquet files.
 
-What belongs here: finding the files, cutting them into documents, and telling which days changed. What does not:
-what a document means, apart from its days, which `records/` reads.
+What belongs here: finding the files, cutting them into documents, and telling which days changed. What does
+not: what a document means, apart from its days, which `records/` reads.
 """
 
 import gzip
 import json
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 BLOCK_BYTES = 4 << 20
 """Enough lines for a batch to keep a core busy, small enough that all cores get some."""
 PARQUET_BATCH_ROWS = 10_000
+MEMORY = "1GB"
+"""Looking for changed days must not crowd out what runs beside it; beyond this DuckDB spills to disk."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -49,8 +52,10 @@ class FileSource:
         reading = Reading(settings.zone, settings.policy.fold_email_aliases)
         return cls(settings.source_dir, Rules(reading, settings.start_date))
 
-    def read(self, kind: str, window: Window) -> Documents:  # noqa: ARG002  # a file has no index of days
-        """All documents of a kind; a line that is not UTF-8 comes as text that no reader takes for JSON.
+    def read(self, kind: str, window: Window) -> Documents:
+        """All documents of a kind, since a file has no index of days.
+
+        A line that is not UTF-8 comes as text that no reader takes for JSON.
 
         Raises:
             PipelineError: the folder is missing or holds no file of any kind.
@@ -66,7 +71,7 @@ class FileSource:
         """
         if not self.folder.is_dir():
             raise PipelineError(
-                f"the source folder {self.folder} does not exist; set PROFILE_PIPELINE_SOURCE_DIR to a folder "
+                f"the source folder {self.folder} does not exist; set PROFILE_PIPELINE_SOURCE_DIR to one "
                 f"with {', '.join(MODELS)} as {', '.join(SUFFIXES)}"
             )
         files = {
@@ -83,9 +88,9 @@ class FileSource:
     def changed_days(self, cursor: str | None) -> tuple[list[date], str]:
         """The days whose records came, changed or went since the cursor; see `Source.changed_days`.
 
-        A record concerns the days it is known on and, when that lies after the first of them, its business day.
-        Only files whose size or time of change differs from the cursor's are read. What has no readable day
-        concerns the first partition.
+        A record concerns the days it is known on and, when that lies after the first of them, its business
+        day. Only files whose size or time of change differs from the cursor's are read. What has no readable
+        day concerns the first partition.
         """
         before = _read_cursor(cursor)
         after: dict[str, Any] = {}
@@ -96,30 +101,30 @@ class FileSource:
             same = stamps == old["files"]
             days = old["days"] if same else self._digests(kind, files)
             after[kind] = {"files": stamps, "days": days}
-            changed |= {
-                day for day in days.keys() | old["days"].keys() if days.get(day) != old["days"].get(day)
-            }
+            changed |= {day for day in days.keys() | old["days"].keys() if days.get(day) != old["days"].get(day)}
         return sorted(date.fromisoformat(day) for day in changed), json.dumps(after, separators=(",", ":"))
 
     def _digests(self, kind: str, files: list[Path]) -> dict[str, str]:
-        """For each day that a record of the kind concerns, the number of documents and the sum of their hashes."""
+        """For each day that records of the kind concern: how many documents, and the sum of their hashes."""
         documents = Documents(_documents(files))
-        business = MODELS[kind].business_date_field or "NULL::DATE"
+        business_date = MODELS[kind].business_date_field
+        business = business_date or "NULL::DATE"
         first = f"DATE '{self.rules.first_partition}'"
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        only = (business_date,) if business_date else ()
+        with (
+            tempfile.TemporaryDirectory() as spill,
+            duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": spill}) as connection,
+        ):
             connection.register("documents", documents.reader())
             try:
-                screen(connection, kind, "documents", "screened", self.rules)
+                screen(connection, kind, "documents", "screened", self.rules, only=only)
             except duckdb.Error:
-                raise documents.error or PipelineError(
-                    f"the {kind} in {self.folder} cannot be read"
-                ) from None
+                raise documents.error or PipelineError(f"the {kind} in {self.folder} cannot be read") from None
             rows = connection.execute(
                 f"""
-                SELECT day, count(*), sum(md5_number_lower(document)::HUGEINT)
+                SELECT day, count(*), sum(('0x' || content_hash[:15])::HUGEINT)
                 FROM (
-                    SELECT document, unnest(list_distinct(
+                    SELECT content_hash, unnest(list_distinct(
                         CASE WHEN {business} > days[1] THEN list_append(days, {business})
                         ELSE coalesce(days, [{first}]) END
                     )) AS day
@@ -137,9 +142,7 @@ def _read_cursor(cursor: str | None) -> dict[str, Any]:
     except ValueError:
         state = None
     if not isinstance(state, dict) or not state.keys() <= RAW_TABLES.keys():
-        raise PipelineError(
-            f"the cursor {cursor!r:.60} is not one of the file source; reset the sensor's cursor"
-        )
+        raise PipelineError(f"the cursor {cursor!r:.60} is not one of the file source; reset the sensor's cursor")
     return state
 
 
@@ -174,12 +177,16 @@ def _texts(path: Path) -> Iterator[tuple[pa.Array, pa.Array]]:
         if path.suffix == ".parquet":
             yield from _rows(path)
         else:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            with _opened(path) as stream:
                 yield from _lines(stream)
     except (EOFError, FileNotFoundError):
         raise TransientError(f"{path} ends too early or went away; it may still be being written") from None
     except (OSError, zlib.error, duckdb.Error) as error:
         raise PipelineError(f"{path} cannot be read: {error}") from None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _lines(stream: IO[bytes]) -> Iterator[tuple[pa.Array, pa.Array]]:
@@ -204,7 +211,7 @@ def _split(block: bytes, first_line: int) -> tuple[pa.Array, pa.Array]:
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
     ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")).astype(np.int64)
-    # The line end belongs to the text here, as offsets leave no gaps; white space around JSON is trimmed below.
+    # The line end belongs to the text here, as offsets leave no gaps; it is trimmed below.
     offsets = np.concatenate(([0], ends + 1))
     raw = pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(block)]
@@ -227,6 +234,6 @@ def _rows(path: Path) -> Iterator[tuple[pa.Array, pa.Array]]:
         # Timestamps with a zone are written out in the session's.
         connection.execute("SET TimeZone = 'UTC'")
         query = "SELECT to_json(row)::VARCHAR FROM read_parquet(?) AS row"
-        for batch in connection.execute(query, [str(path)]).to_arrow_reader(PARQUET_BATCH_ROWS):
+        for batch in connection.sql(query, params=[str(path)]).to_arrow_reader(PARQUET_BATCH_ROWS):
             yield pa.array(np.arange(row, row + batch.num_rows)), batch.column(0).cast(pa.large_string())
             row += batch.num_rows

@@ -32,9 +32,7 @@ def stored_rows(draw: st.DrawFn) -> Row:
     }  # fmt: skip
 
 
-histories = st.lists(
-    stored_rows(), min_size=1, max_size=10, unique_by=lambda row: (row["id"], row["partition_date"])
-)
+histories = st.lists(stored_rows(), min_size=1, max_size=10, unique_by=lambda row: (row["id"], row["partition_date"]))
 windows = st.tuples(st.integers(0, DAYS + 8), st.integers(0, 8)).map(
     lambda ends: Window(FIRST + timedelta(days=ends[0]), FIRST + timedelta(days=sum(ends)))
 )

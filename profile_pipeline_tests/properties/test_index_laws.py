@@ -69,11 +69,5 @@ def test_the_served_index_equals_the_last_profiles_promoted(steps):
 def content(store: IndexStore) -> dict:
     if store.served() is None:
         return {}
-    rows = (
-        store.open_served()
-        .search()
-        .select(["user_id", "text", "age", "tags", "model"])
-        .to_arrow()
-        .to_pylist()
-    )
+    rows = store.open_served().search().select(["user_id", "text", "age", "tags", "model"]).to_arrow().to_pylist()
     return {row.pop("user_id"): (row, row.pop("model")) for row in rows}

@@ -22,7 +22,7 @@ from profile_pipeline_tests.histories import FIRST_DAY, LAST_DAY, Documents, Ste
 from profile_pipeline_tests.oracle import live_records
 from profile_pipeline_tests.oracle_log import empty_log, ingest_naively
 
-laws = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+laws = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 Version = tuple[date, str, str]
 
 
@@ -38,9 +38,7 @@ class Ingestion:
         for kind, records in documents.items():
             lines = "".join(json.dumps(record) + "\n" for record in records)
             (self.settings.source_dir / f"{kind}.jsonl").write_text(lines)
-        runs = [
-            ingest(self.warehouse, source_for(k, self.settings), k, window, self.settings) for k in RAW_TABLES
-        ]
+        runs = [ingest(self.warehouse, source_for(k, self.settings), k, window, self.settings) for k in RAW_TABLES]
         return sum(run.versions_added for run in runs)
 
     def log(self, kind: str) -> list[dict[str, Any]]:

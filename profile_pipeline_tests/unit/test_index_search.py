@@ -42,9 +42,7 @@ def test_a_text_finds_itself_with_score_1_and_the_others_by_cosine(store):
     result = match(store, "Bob loves red wine", BagOfWords(), None, 10)
     assert result["user_id"].to_pylist() == ["bob", "ann", "cid"]
     query, *others = BagOfWords().embed(["Bob loves red wine", *(row["text"] for row in PEOPLE)])
-    assert result["score"].to_pylist() == pytest.approx(
-        sorted((query @ v for v in others), reverse=True), abs=1e-6
-    )
+    assert result["score"].to_pylist() == pytest.approx(sorted((query @ v for v in others), reverse=True), abs=1e-6)
     assert result["score"][0].as_py() == pytest.approx(1, abs=1e-6)
 
 
@@ -122,9 +120,7 @@ def test_another_model_than_the_index_was_built_with_is_refused(store):
 
 
 def test_a_search_before_the_first_build_says_so_and_creates_nothing(tmp_path: Path):
-    with pytest.raises(
-        PipelineError, match=r"there is no index at .* yet; run `profile-pipeline build` first"
-    ):
+    with pytest.raises(PipelineError, match=r"there is no index at .* yet; run `profile-pipeline build` first"):
         found(IndexStore(tmp_path / "lancedb"))
     assert list(tmp_path.iterdir()) == []
 

@@ -37,9 +37,7 @@ def test_the_text_is_the_summary_and_the_domains() -> None:
     assert row["text_hash"] == hashlib.md5(row["text"].encode()).hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("count", "tags"), [(0, []), (1, ["new_member"]), (2, ["new_member"]), (3, ["active_member"])]
-)
+@pytest.mark.parametrize(("count", "tags"), [(0, []), (1, ["new_member"]), (2, ["new_member"]), (3, ["active_member"])])
 def test_engagement_is_a_tag_from_the_first_event_on(count, tags) -> None:
     row = SARAH | UNKNOWN | {"favorite_event_types": [], "number_of_events_attended": count}
     assert summarized(row)["tags"] == tags

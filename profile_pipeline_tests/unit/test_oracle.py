@@ -124,9 +124,7 @@ def test_a_council_s_attendance_and_friends_are_those_computed_elsewhere() -> No
     assert len(computed) == len(expected["users"])
     for key, wanted in expected["users"].items():
         profile = computed[key]
-        friends = {
-            friend["email"].split("@")[0]: friend["shared_events"] for friend in profile["friend_details"]
-        }
+        friends = {friend["email"].split("@")[0]: friend["shared_events"] for friend in profile["friend_details"]}
         assert friends == wanted["friends"]
         assert profile["number_of_events_attended"] == wanted["number_of_events_attended"]
         assert str(profile["first_event_date"]) == wanted["first_event_date"]
@@ -181,10 +179,7 @@ def test_an_earlier_address_keeps_matching_until_another_user_holds_it() -> None
     }
     log = sources_over_time((1, first), (3, moved), (4, taken))
     attended = [
-        {
-            key: profile["number_of_events_attended"]
-            for key, profile in profiles(log, jan(day), POLICY).items()
-        }
+        {key: profile["number_of_events_attended"] for key, profile in profiles(log, jan(day), POLICY).items()}
         for day in (2, 3, 4)
     ]
     assert attended == [{"ann": 1}, {"ann": 1}, {"ann": 0, "bob": 1}]
@@ -198,9 +193,7 @@ def test_the_first_claimant_owns_an_address_that_two_users_hold() -> None:
 def test_the_latest_of_several_earlier_holders_owns_an_address() -> None:
     def holding(ann: str, bob: str, day: int) -> tuple[int, dict[str, list[dict[str, Any]]]]:
         stamp = f"2024-01-{day:02}"
-        return day, {
-            "users": [user("ann", email=ann, updated_at=stamp), user("bob", email=bob, updated_at=stamp)]
-        }
+        return day, {"users": [user("ann", email=ann, updated_at=stamp), user("bob", email=bob, updated_at=stamp)]}
 
     log = sources_over_time(
         holding("x@x.org", "b@x.org", 2), holding("a@x.org", "x@x.org", 3), holding("a@x.org", "b@x.org", 4)
@@ -284,9 +277,7 @@ def test_a_sent_message_blocks_for_the_cooldown(day: int, eligible: bool, since:
         {"id": "m1", "user_id": "ann", "content": "hi", "status": "Sent", "sent_date": "2024-01-05"},
         {"id": "m2", "user_id": "ann", "content": "hi", "status": "queued", "created_date": "2024-01-01"},
     ]
-    ann = as_of(day, users=[user("ann", interests=["a"], age=30, occupation="Cook")], messages=messages)[
-        "ann"
-    ]
+    ann = as_of(day, users=[user("ann", interests=["a"], age=30, occupation="Cook")], messages=messages)["ann"]
     assert ann["can_send_new_message"] is eligible
     assert ann["days_since_last_message"] == since
     assert ann["queued_message_count"] == 1
@@ -345,8 +336,7 @@ def test_events_per_month_never_count_less_than_one_month() -> None:
     events = [event("e1", 1, "ann@x.org"), event("e2", 2, "ann@x.org")]
     log = log_of({"users": [user("ann")], "events": events}, FIRST, date(2025, 12, 31))
     rates = [
-        profiles(log, FIRST + timedelta(days=days), POLICY)["ann"]["average_events_per_month"]
-        for days in (5, 487)
+        profiles(log, FIRST + timedelta(days=days), POLICY)["ann"]["average_events_per_month"] for days in (5, 487)
     ]
     assert rates == [2.0, 0.13]  # 487 days are 16 months: 0.125 rounds away from zero
 
@@ -365,9 +355,7 @@ def test_the_log_follows_a_source_that_goes_back_to_an_earlier_state() -> None:
 
 
 def test_an_event_published_ahead_touches_its_participants_on_its_day() -> None:
-    log = log_of(
-        {"users": [user("ann"), user("bob")], "events": [event("e1", 6, "ann@x.org")]}, FIRST, jan(9)
-    )
+    log = log_of({"users": [user("ann"), user("bob")], "events": [event("e1", 6, "ann@x.org")]}, FIRST, jan(9))
     touched = {day: must_be_touched(log, jan(day), POLICY) for day in range(1, 9)}
     assert touched == {1: {"ann", "bob"}, 6: {"ann"}} | {day: set() for day in (2, 3, 4, 5, 7, 8)}
 
@@ -413,9 +401,7 @@ def logs_of(steps: list[Step]) -> Iterator[dict[str, list[dict[str, Any]]]]:
 
 @settings(max_examples=30, deadline=None)
 @given(steps=histories(), day=st.dates(FIRST_DAY, LAST_DAY))
-def test_on_random_histories_friendship_is_mutual_and_nobody_is_two_people(
-    steps: list[Step], day: date
-) -> None:
+def test_on_random_histories_friendship_is_mutual_and_nobody_is_two_people(steps: list[Step], day: date) -> None:
     for log in logs_of(steps):
         computed = {key: row for key, row in profiles(log, day, POLICY).items() if not row["is_deleted"]}
         owners = address_owners(log, day)

@@ -31,9 +31,7 @@ def part(row: Row, types: dict[str, str]) -> Row:
     return {name: row.get(name) for name in types} | {"user_id": row["id"]}
 
 
-def assemble(
-    touched: list[Row], live: list[Row], features: list[Row], without: tuple[str, ...] = ()
-) -> list[Row]:
+def assemble(touched: list[Row], live: list[Row], features: list[Row], without: tuple[str, ...] = ()) -> list[Row]:
     def feature_table(name: str, catalogued: Table):
         rows = [] if name in without else [part(row, catalogued.types) for row in features]
         return table(rows, catalogued.types)
@@ -71,12 +69,8 @@ def test_each_touched_day_takes_its_own_record_and_features() -> None:
 def test_a_live_user_without_features_has_done_nothing() -> None:
     without = ("event_features", "message_features", "order_features")
     (profile,) = assemble([SARAH], [SARAH], [SARAH], without)
-    assert (
-        profile["number_of_events_attended"] == profile["total_messages_sent"] == profile["total_orders"] == 0
-    )
+    assert profile["number_of_events_attended"] == profile["total_messages_sent"] == profile["total_orders"] == 0
     assert profile["event_history"] == profile["friends"] == profile["friend_details"] == []
     assert profile["has_queued_messages"] is profile["has_sent_messages"] is False
     assert profile["total_spent"] == Decimal("0.00")
-    assert (
-        profile["average_order_value"] is profile["last_event_date"] is profile["next_eligible_date"] is None
-    )
+    assert profile["average_order_value"] is profile["last_event_date"] is profile["next_eligible_date"] is None

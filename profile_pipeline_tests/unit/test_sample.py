@@ -121,9 +121,7 @@ def test_each_file_starts_with_the_lines_of_the_worked_example(story: Path, kind
 
 
 def test_nobody_else_touches_the_worked_example(story: Path) -> None:
-    others = {
-        kind: "\n".join(lines(story, kind)[3 if kind == "events" else 2 :]).casefold() for kind in KINDS
-    }
+    others = {kind: "\n".join(lines(story, kind)[3 if kind == "events" else 2 :]).casefold() for kind in KINDS}
     others["users"] = "\n".join(lines(story, "users")[1:]).casefold()
 
     for kind, text in others.items():
@@ -137,8 +135,7 @@ def test_the_worked_example_s_profile_comes_out_of_the_sample(story: Path) -> No
         pytest.skip("the worked example's files are not there")
     expected = json.loads((GOLDEN / "expected.json").read_text())
     documents = {
-        kind: [plain_keys(json.loads(line)) for line in lines(story, kind) if not verdict(kind, line)]
-        for kind in KINDS
+        kind: [plain_keys(json.loads(line)) for line in lines(story, kind) if not verdict(kind, line)] for kind in KINDS
     }
     documents["users"] = [user for user in documents["users"] if user["id"] != "user_x07"]
     computed = profiles(
@@ -278,9 +275,7 @@ def test_the_story_has_friends_newcomers_and_lapsed_users(story: Path) -> None:
         for address in present:
             evenings[address].append(event["date"])
     users = [
-        parse("users", line, UTC_ZONE).row["email"]
-        for line in lines(story, "users")
-        if not verdict("users", line)
+        parse("users", line, UTC_ZONE).row["email"] for line in lines(story, "users") if not verdict("users", line)
     ]
     habits = [evenings[email] for email in users]
 
@@ -295,9 +290,7 @@ def test_the_story_has_friends_newcomers_and_lapsed_users(story: Path) -> None:
     seed=st.integers(),
 )
 def test_every_way_to_write_a_time_names_the_same_day(moment: datetime, seed: int) -> None:
-    assert (
-        read_moment(stamp(random.Random(seed), moment.replace(microsecond=0)), UTC_ZONE).day == moment.date()
-    )
+    assert read_moment(stamp(random.Random(seed), moment.replace(microsecond=0)), UTC_ZONE).day == moment.date()
 
 
 def test_parquet_is_typed_and_in_proportion(volume: Path) -> None:
@@ -309,9 +302,7 @@ def test_parquet_is_typed_and_in_proportion(volume: Path) -> None:
         "orders": 15_000,
         "messages": 10_000,
     }
-    types = {
-        name: tables[kind].schema.field(name).type for kind in KINDS for name in tables[kind].schema.names
-    }
+    types = {name: tables[kind].schema.field(name).type for kind in KINDS for name in tables[kind].schema.names}
     instant = pa.timestamp("us", tz="UTC")
     assert types["amount"] == pa.decimal128(18, 2)
     assert types["date"] == pa.date32()
@@ -324,9 +315,7 @@ def test_parquet_is_typed_and_in_proportion(volume: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_parquet_record_is_rejected(tmp_path: Path, kind: str) -> None:
     write_sample(tmp_path, 100, format="parquet")
-    documents = [
-        json.dumps(row, default=str) for row in pq.read_table(tmp_path / f"{kind}.parquet").to_pylist()
-    ]
+    documents = [json.dumps(row, default=str) for row in pq.read_table(tmp_path / f"{kind}.parquet").to_pylist()]
 
     assert [reason for document in documents if (reason := verdict(kind, document))] == []
 

@@ -9,10 +9,7 @@ from profile_pipeline.profiles.summary import with_summary
 from profile_pipeline_tests.stored_profiles import AS_OF, INACTIVE, SARAH, UNKNOWN, read, rows_of, table
 
 WHO = "Sarah is a 32-year-old software engineer living in Mission District who works in SOMA. "
-TASTES = (
-    "She's a vegetarian interested in hiking, photography, and cooking, "
-    "preferring communal table experiences. "
-)
+TASTES = "She's a vegetarian interested in hiking, photography, and cooking, preferring communal table experiences. "
 ENGAGED = "She's an active user who has attended 3 events, most recently 5 days ago at The Vault. "
 HOSTS = "She frequently attends events hosted by Chef Mario and enjoys Italian and Thai cuisine venues. "
 COMPANY = "She often attends with her friends Mike Jones and Jenny Kim."
@@ -128,8 +125,7 @@ def test_tastes_name_the_user_when_they_come_first(changes, sentence) -> None:
         ),
         (
             "non-binary",
-            "They're a vegan. They haven't attended an event yet. They enjoy Thai cuisine venues. "
-            "They're married.",
+            "They're a vegan. They haven't attended an event yet. They enjoy Thai cuisine venues. They're married.",
         ),
     ],
 )

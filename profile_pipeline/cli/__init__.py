@@ -1,0 +1,307 @@
+"""The command line: the pipeline's functions for a terminal.
+
+What belongs here: commands, their options and help, and how an error becomes a line and an exit code. What does
+not: anything that computes. Data goes to stdout (`output.py`), everything else to stderr.
+
+Help must come at once, so whatever loads DuckDB, Ibis, LanceDB or a model is imported inside the command that
+needs it.
+"""
+# ruff: noqa: PLC0415
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.window import parse_day
+
+DEBUG = "--debug"
+
+INTERRUPTED = 128 + signal.SIGINT
+"""What a shell reports for a process that an interrupt ended."""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Format = Literal["table", "json", "csv", "parquet"]
+
+
+def _day(text: str) -> date:
+    try:
+        return parse_day(text, "value")
+    except PipelineError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _printable(format: Format) -> Format:
+    if format == "parquet" and sys.stdout.isatty():
+        raise typer.BadParameter("parquet is not for a terminal; redirect it, such as > profiles.parquet")
+    return format
+
+
+FormatOption = Annotated[
+    Format,
+    typer.Option("--format", callback=_printable, help="How to print: a table to read, or all fields as data."),
+]
+AsOf = Annotated[
+    date | None,
+    typer.Option(parser=_day, metavar="DAY", help="Read as of the end of this day. [default: the last computed day]"),
+]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many. [default: all]")]
+
+
+@app.callback(invoke_without_command=True)
+def profile_pipeline(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error comes from.")] = False,
+) -> None:
+    """Build user profiles from raw records, and ask them questions.
+
+    \b
+    Examples:
+      profile-pipeline demo
+      profile-pipeline build --from 2024-01-01 --to 2024-06-30
+      profile-pipeline profiles --as-of 2024-02-10 --user user_001
+      profile-pipeline decisions --format csv > decisions.csv
+      profile-pipeline match "vegetarians who love wine tastings" --where "age < 40"
+      profile-pipeline quarantine --kind orders
+      profile-pipeline sample --users 1000 --out my-sample
+
+    Records are read from PROFILE_PIPELINE_SOURCE_DIR (default data/sample), and everything built from them is
+    kept in PROFILE_PIPELINE_HOME (default data). Both can be set in the file .env, as in .env.example.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def build(
+    start: Annotated[
+        date | None,
+        typer.Option(
+            "--from", parser=_day, metavar="DAY", help="The first day. [default: PROFILE_PIPELINE_START_DATE]"
+        ),
+    ] = None,
+    end: Annotated[
+        date | None,
+        typer.Option("--to", parser=_day, metavar="DAY", help="The last day. [default: the last one that is over]"),
+    ] = None,
+    skip_index: Annotated[bool, typer.Option("--skip-index", help="Leave the searchable index as it is.")] = False,
+    format: FormatOption = "table",
+) -> None:
+    """Bring a range of days up to date.
+
+    The records of the range are read, and everything that follows from them is computed. Running it again
+    writes only what changed. Progress is told on stderr; what each step did is printed at the end.
+
+    \b
+    Example:
+      profile-pipeline build --from 2024-01-01 --to 2024-06-30
+    """
+    from profile_pipeline.cli import building
+    from profile_pipeline.settings import load_settings
+
+    settings = load_settings()
+    building.build(settings, building.window_to_build(settings, start, end), format, skip_index=skip_index)
+
+
+@app.command()
+def profiles(
+    as_of: AsOf = None,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="Only this user, in detail.")] = None,
+    format: FormatOption = "table",
+) -> None:
+    """Print profiles as of a day.
+
+    The table shows a few fields; the other formats have all of them.
+
+    \b
+    Examples:
+      profile-pipeline profiles --as-of 2024-02-10 --user user_001
+      profile-pipeline profiles --as-of 2024-02-10 --format json > profiles.json
+    """
+    from profile_pipeline.cli import reading
+    from profile_pipeline.settings import load_settings
+
+    reading.show_profiles(load_settings(), as_of, user, format)
+
+
+@app.command()
+def decisions(
+    as_of: AsOf = None,
+    decision: Annotated[
+        Literal["send_personalized_message", "request_more_details", "wait"] | None,
+        typer.Option(help="Only users with this decision."),
+    ] = None,
+    format: FormatOption = "table",
+) -> None:
+    """Print whom to write to as of a day, and why.
+
+    Everybody is listed, with the decision to write, to ask for details or to wait, and its reasons.
+
+    \b
+    Example:
+      profile-pipeline decisions --as-of 2024-02-10 --decision send_personalized_message
+    """
+    from profile_pipeline.cli import reading
+    from profile_pipeline.settings import load_settings
+
+    reading.show_decisions(load_settings(), as_of, decision, format)
+
+
+@app.command()
+def match(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in words.")],
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help="Only profiles for which this condition holds.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many profiles.")] = 10,
+    format: FormatOption = "table",
+) -> None:
+    """Find profiles by meaning, best first.
+
+    The score is the cosine similarity, 1 at most. A condition may use any column that --format json prints;
+    write a day as DATE '2024-01-31' and a list as array_has(tags, 'vegan').
+
+    \b
+    Example:
+      profile-pipeline match "vegetarians who love wine tastings" --where "age < 40" --limit 3
+    """
+    from profile_pipeline.cli import reading
+    from profile_pipeline.settings import load_settings
+
+    reading.show_match(load_settings(), text, where, limit, format)
+
+
+@app.command()
+def quarantine(
+    kind: Annotated[
+        Literal["users", "orders", "events", "messages"] | None,
+        typer.Option(help="Only records of this kind."),
+    ] = None,
+    limit: Limit = None,
+    format: FormatOption = "table",
+) -> None:
+    """Print rejected records, and why.
+
+    Each is shown with where it was read and the document itself, so that it can be mended at its source.
+
+    \b
+    Example:
+      profile-pipeline quarantine --kind orders --limit 5
+    """
+    from profile_pipeline.cli import reading
+    from profile_pipeline.settings import load_settings
+
+    reading.show_quarantine(load_settings(), kind, limit, format)
+
+
+@app.command()
+def sample(
+    users: Annotated[int, typer.Option(min=1, metavar="N", help="How many users; other records in proportion.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write, made if it is not there.")],
+    seed: Annotated[
+        int | None, typer.Option(metavar="S", help="Another seed, other people. [default: the committed sample's]")
+    ] = None,
+    format: Annotated[
+        Literal["jsonl", "parquet"] | None,
+        typer.Option("--format", help="The files' format. [default: jsonl up to 5000 users, else parquet]"),
+    ] = None,
+) -> None:
+    """Make up records to try the pipeline on.
+
+    The same arguments give the same files.
+
+    \b
+    Example:
+      profile-pipeline sample --users 1000 --out my-sample
+    """
+    from profile_pipeline.cli import demonstration
+
+    demonstration.write_sample(out, users, seed, format)
+
+
+@app.command()
+def demo() -> None:
+    """Build the committed sample and show it.
+
+    The sample tells of January to June 2024. It is built into PROFILE_PIPELINE_HOME, unless the settings name
+    a source of your own: then into the folder demo in there, so that made-up people never get among yours. A
+    second run has nothing left to do.
+
+    \b
+    Example:
+      profile-pipeline demo
+    """
+    from profile_pipeline.cli import demonstration
+    from profile_pipeline.settings import load_settings
+
+    demonstration.demo(load_settings())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line, by default this process's, and return the exit code.
+
+    0: done. 1: an error, told in one line on stderr. 2: the command line is not understood. 130: interrupted.
+    `--debug` may stand anywhere; then an error is raised with its traceback.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = DEBUG in given
+    hoisted = [DEBUG] * debug + [argument for argument in given if argument != DEBUG]
+    with _noting_interrupts() as interrupts:
+        try:
+            code: int = app(hoisted, prog_name="profile-pipeline", standalone_mode=False) or 0
+        except typer.TyperException as error:
+            code = _fail(_usage(error), error.exit_code)
+        except Exception as error:
+            if debug:
+                raise
+            code = 1 if interrupts else _fail(_told(error), 1)
+    if interrupts:
+        print("interrupted; the steps that were done are kept", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """The interrupts that came; inside a query or a stream of records an engine makes other errors of them."""
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with the command line, and where its help is."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "profile-pipeline"
+    # Typer checks choices through Pydantic and keeps its prefix.
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{message}; see `{command} --help`"
+
+
+def _told(error: Exception) -> str:
+    """An error in words; one that nobody foresaw comes with its type and the way to its traceback."""
+    if isinstance(error, PipelineError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}; run it again with {DEBUG} to see where it comes from"
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

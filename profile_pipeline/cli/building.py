@@ -1,0 +1,124 @@
+"""What `build` does with the pipeline's functions, and what it says while they run.
+
+What belongs here: which days are meant, the order of warehouse and index, remarks on what a person may have
+overlooked. What does not: the steps (`profile_pipeline/build.py`) and how progress looks (`steps.py`).
+"""
+
+import sys
+from datetime import date, datetime, timedelta
+
+from profile_pipeline import build as pipeline
+from profile_pipeline.cli import Format, output
+from profile_pipeline.cli.reading import first_computed_day, remark_on_owed_days
+from profile_pipeline.cli.steps import Steps
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.index.embedding import SentenceTransformerEmbedder
+from profile_pipeline.ingestion import Ingested
+from profile_pipeline.settings import Settings
+from profile_pipeline.warehouse import Warehouse, open_warehouse
+from profile_pipeline.window import Window
+
+STEP_COLUMNS = {
+    "step": "step",
+    "rows in": "rows_in",
+    "rows written": "rows_written",
+    "rejected": "rejected",
+    "embedded": "embedded",
+    "seconds": "seconds",
+}
+
+
+def window_to_build(settings: Settings, start: date | None, end: date | None) -> Window:
+    """The days asked for; by default from the first partition to the last day that is over.
+
+    Raises:
+        PipelineError: the range begins before the first partition, or ends before it begins.
+    """
+    last = last_full_day(settings)
+    if start is not None and start < settings.start_date:
+        raise PipelineError(
+            f"the range begins on {start}, before the first partition {settings.start_date}; begin there, or set "
+            "PROFILE_PIPELINE_START_DATE"
+        )
+    window = Window(start or settings.start_date, end or last)
+    if window.end > last:
+        _remark(f"{window.end} is not over yet in {settings.timezone}; build the days after {last} again when they are")
+    return window
+
+
+def last_full_day(settings: Settings) -> date:
+    """Yesterday in the business time zone."""
+    return datetime.now(settings.zone).date() - timedelta(days=1)
+
+
+def build(settings: Settings, window: Window, format: Format, *, skip_index: bool) -> None:
+    """Bring the warehouse up to date for a window, then the index, and print what each step did.
+
+    Raises:
+        PipelineError: a step failed; those before it are kept.
+    """
+    steps = run(settings, window, skip_index=skip_index)
+    output.write(steps.table().to_reader(), format, STEP_COLUMNS)
+
+
+def run(settings: Settings, window: Window, *, skip_index: bool = False) -> Steps:
+    """Do what `build` does, without printing the result."""
+    with Steps() as steps:
+        with open_warehouse(settings.warehouse_path) as warehouse:
+            missing = _fill(warehouse, settings, window, steps)
+        if not skip_index:
+            # Only reads: embedding may take long, and others should be able to read meanwhile.
+            with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+                _index(warehouse, settings, steps)
+    _remark(f"{window} took {steps.seconds:.1f} s", label="built")
+    for kind in missing:
+        _remark(f"there is no file of {kind} in {settings.source_dir}; none were read")
+    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+        _remark_on_gaps(warehouse, settings)
+    return steps
+
+
+def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps) -> list[str]:
+    """Run the steps of the warehouse; the kinds of record that have no file."""
+    following = [*pipeline.RAW_STEPS, *pipeline.STEPS]
+    missing: list[str] = []
+
+    def finished(name: str, done: Ingested | pipeline.Computed) -> None:
+        following.remove(name)
+        if isinstance(done, Ingested):
+            steps.finish(name, done.rows_in, done.versions_added, rejected=done.rejected)
+            if done.is_source_missing:
+                missing.append(pipeline.RAW_STEPS[name])
+        else:
+            steps.finish(name, done.rows_in, done.written.rows_written)
+        if following:
+            steps.start(following[0])
+
+    steps.start(following[0])
+    pipeline.build(warehouse, settings, window, finished)
+    return missing
+
+
+def _index(warehouse: Warehouse, settings: Settings, steps: Steps) -> None:
+    steps.start("profile_index")
+    report = pipeline.profile_index(
+        warehouse,
+        settings,
+        SentenceTransformerEmbedder(settings.embedding_model),
+        on_progress=steps.embedding,
+    )
+    steps.finish("profile_index", report.rows, report.upserted + report.deleted, embedded=report.embedded)
+
+
+def _remark_on_gaps(warehouse: Warehouse, settings: Settings) -> None:
+    first = first_computed_day(warehouse)
+    if first > settings.start_date:
+        _remark(
+            f"the days from {settings.start_date} to {first - timedelta(days=1)} were never built, so profiles "
+            f"know nothing of them; begin with `profile-pipeline build --from {settings.start_date}`"
+        )
+    remark_on_owed_days(warehouse, pipeline.last_computed_day(warehouse))
+
+
+def _remark(text: str, label: str = "note:") -> None:
+    print(f"{label} {text}", file=sys.stderr)

@@ -1,0 +1,164 @@
+"""What the commands that only read print.
+
+What belongs here: which rows and columns a command shows, and saying what exists when there is nothing. What
+does not: how they are printed (`output.py`) and how they come about (`profiles/`, `index/`).
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import pyarrow as pa
+from ibis import _
+from rich.console import Console
+
+from profile_pipeline import build
+from profile_pipeline.cli import Format, output
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.index.embedding import SentenceTransformerEmbedder
+from profile_pipeline.index.search import match
+from profile_pipeline.index.store import IndexStore
+from profile_pipeline.profiles import decisions_as_of, profiles_as_of
+from profile_pipeline.settings import Settings
+from profile_pipeline.warehouse import Warehouse, open_warehouse
+from profile_pipeline.window import Window
+
+PROFILE_COLUMNS = {
+    "id": "id",
+    "name": "name",
+    "e-mail": "email",
+    "events": "number_of_events_attended",
+    "last event": "last_event_date",
+    "orders": "total_orders",
+    "spent": "total_spent",
+    "score": "personalization_score",
+    "decision": "decision",
+}
+DECISION_COLUMNS = {
+    "user": "user_id",
+    "name": "name",
+    "e-mail": "email",
+    "decision": "decision",
+    "reasons": "decision_reasons",
+    "queued": "has_queued_messages",
+    "team": "is_on_team",
+}
+MATCH_COLUMNS = {"score": "score", "user": "user_id", "name": "name", "text": "text"}
+QUARANTINE_COLUMNS = {
+    "day": "partition_date",
+    "kind": "kind",
+    "record": "record_id",
+    "reason": "reason",
+    "source": "source",
+    "document": "document",
+}
+
+TOLD_FIRST = ("id", "name", "email", "as_of", "summary", "decision", "decision_reasons")
+"""What a single profile opens with; its other fields follow in the catalogue's order."""
+
+
+def show_profiles(settings: Settings, as_of: date | None, user: str | None, format: Format) -> None:
+    """Print every profile as of a day, or one.
+
+    Raises:
+        PipelineError: there is no warehouse, nothing is computed for the day, or no such user lives on it.
+    """
+    with _reading(settings, as_of) as (warehouse, day):
+        stored = warehouse.table("user_profiles")
+        if user is None:
+            rows = profiles_as_of(stored, day, settings.policy).order_by("id")
+            if format == "table":
+                rows = rows.select(*PROFILE_COLUMNS.values()).limit(output.TABLE_ROWS + 1)
+            output.write(output.stream(warehouse, rows), format, PROFILE_COLUMNS)
+            return
+        found = output.stream(warehouse, profiles_as_of(stored.filter(_.id == user), day, settings.policy)).read_all()
+    if not found.num_rows:
+        raise PipelineError(
+            f"there is no user {user!r} as of {day}; `profile-pipeline profiles --as-of {day}` lists them"
+        )
+    if format == "table":
+        profile = found.to_pylist()[0]
+        output.write_fields({name: profile[name] for name in TOLD_FIRST} | profile)
+    else:
+        output.write(found.to_reader(), format, PROFILE_COLUMNS)
+
+
+def show_decisions(settings: Settings, as_of: date | None, decision: str | None, format: Format) -> None:
+    """Print everybody's decision as of a day, or those of one kind.
+
+    Raises:
+        PipelineError: there is no warehouse, or nothing is computed for the day.
+    """
+    with _reading(settings, as_of) as (warehouse, day):
+        rows = decisions_as_of(warehouse.table("user_profiles"), day)
+        if decision is not None:
+            rows = rows.filter(_.decision == decision)
+        output.write(output.stream(warehouse, rows.order_by("user_id")), format, DECISION_COLUMNS)
+
+
+def show_match(settings: Settings, text: str, where: str | None, limit: int, format: Format) -> None:
+    """Print the profiles nearest to a text.
+
+    Raises:
+        PipelineError: as `index.search.match`.
+    """
+    output.write(matches(settings, text, where, limit).to_reader(), format, MATCH_COLUMNS)
+
+
+def matches(settings: Settings, text: str, where: str | None, limit: int) -> pa.Table:
+    """The profiles nearest to a text, while a terminal is told what takes the time."""
+    embedder = SentenceTransformerEmbedder(settings.embedding_model)
+    with Console(stderr=True).status("loading the model and searching"):
+        return match(IndexStore(settings.index_path), text, embedder, where, limit)
+
+
+def show_quarantine(settings: Settings, kind: str | None, limit: int | None, format: Format) -> None:
+    """Print rejected records, by day, kind and reason.
+
+    Raises:
+        PipelineError: there is no warehouse.
+    """
+    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+        rows = warehouse.table("quarantine")
+        if kind is not None:
+            rows = rows.filter(_.kind == kind)
+        rows = rows.order_by("partition_date", "kind", "reason", "source")
+        output.write(output.stream(warehouse, rows.limit(limit)), format, QUARANTINE_COLUMNS)
+
+
+@contextmanager
+def _reading(settings: Settings, as_of: date | None) -> Iterator[tuple[Warehouse, date]]:
+    """The warehouse and the day to read it as of.
+
+    A day after the last computed one is as good as any: the clock moves on over what is known. A remark says
+    so if what is known is out of date.
+    """
+    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+        last = build.last_computed_day(warehouse)
+        day = as_of or last
+        first = first_computed_day(warehouse)
+        if day < first:
+            raise PipelineError(
+                f"nothing is computed as of {day}; the computed days begin on {first} and end on {last}"
+            )
+        remark_on_owed_days(warehouse, day)
+        yield warehouse, day
+
+
+def first_computed_day(warehouse: Warehouse) -> date:
+    """The earliest day with profiles; there must be one."""
+    rows = warehouse.connection.execute("SELECT min(partition_date) FROM computed_days WHERE is_complete").fetchall()
+    day: date = rows[0][0]
+    return day
+
+
+def remark_on_owed_days(warehouse: Warehouse, through: date) -> None:
+    """Say on stderr which days up to this one owe a recompute, and how to pay."""
+    owed = [day for day in build.days_owed(warehouse) if day <= through]
+    if owed:
+        print(
+            f"note: {Window(owed[0], owed[-1])} is not up to date with the records read since; "
+            f"`profile-pipeline build --from {owed[0]} --to {owed[-1]}` computes them again",
+            file=sys.stderr,
+        )

@@ -1,0 +1,106 @@
+"""Checks after the assets that they are about.
+
+What belongs here: asking the questions of `checks.py` and of the index, and telling whether days are missing. What
+does not: the questions themselves.
+"""
+
+from datetime import date
+
+import dagster as dg
+
+from profile_pipeline import build
+from profile_pipeline.checks import CHECKS, Check, broken_cases
+from profile_pipeline.defs.daily import WAREHOUSE_POOL
+from profile_pipeline.defs.partitions import DAILY
+from profile_pipeline.defs.resources import WarehouseResource
+from profile_pipeline.index.embedding import Embedder
+from profile_pipeline.index.health import verify
+from profile_pipeline.index.store import IndexStore
+from profile_pipeline.settings import Settings
+
+SHOWN_CASES = 10
+"""Enough to start looking; the query behind the check gives all."""
+
+
+def table_check(check: Check) -> dg.AssetChecksDefinition:
+    """The asset check that asks one question of the warehouse."""
+
+    @dg.asset_check(
+        asset=check.asset,
+        name=check.name,
+        description=check.meaning,
+        blocking=check.blocking,
+        pool=WAREHOUSE_POOL,
+    )
+    def ask(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        with warehouse.open() as opened:
+            count, cases = broken_cases(opened, check, SHOWN_CASES)
+        return dg.AssetCheckResult(
+            passed=count == 0,
+            severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+            description=f"{count} cases break it, such as {', '.join(cases)}" if count else None,
+            metadata={"broken_cases": count},
+        )
+
+    return ask
+
+
+@dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL)
+def user_profiles_owe_no_day(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    """Profiles follow from the log as it is now: no day gained versions, broke off or was left out since."""
+    with warehouse.open() as opened:
+        owed = build.days_owed(opened)
+    metadata: dict[str, dg.MetadataValue] = {"days_owed": dg.MetadataValue.int(len(owed))}
+    if owed:
+        metadata["first_day_owed"] = dg.MetadataValue.text(owed[0].isoformat())
+        metadata["last_day_owed"] = dg.MetadataValue.text(owed[-1].isoformat())
+    return dg.AssetCheckResult(
+        passed=not owed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"materialize {owed[0]} to {owed[-1]} again" if owed else None,
+        metadata=metadata,
+    )
+
+
+@dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL)
+def user_profiles_have_the_latest_partition(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    """The day that ended last has been computed; a backfill of old days must not look like fresh data."""
+    with warehouse.open() as opened:
+        computed = build.last_computed_day(opened)
+    latest = date.fromisoformat(DAILY.get_last_partition_key() or computed.isoformat())
+    return dg.AssetCheckResult(
+        passed=computed >= latest,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if computed >= latest else f"profiles end on {computed}, {latest} is not computed",
+        metadata={"last_computed_day": computed.isoformat(), "latest_partition": latest.isoformat()},
+    )
+
+
+@dg.asset_check(asset="profile_index", pool=WAREHOUSE_POOL)
+def profile_index_matches_profiles(
+    warehouse: WarehouseResource, embedder: dg.ResourceParam[Embedder], settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """The served version holds each indexable profile once and up to date, and texts find themselves first."""
+    with warehouse.open() as opened:
+        day = build.last_computed_day(opened)
+        wanted = build.indexable_profiles(opened, day).to_pyarrow()
+    health = verify(IndexStore(settings.index_path), wanted, embedder)
+    return dg.AssetCheckResult(
+        passed=not health.problems,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(health.problems) or None,
+        metadata={"rows": health.rows, "sampled": health.sampled, "as_of": day.isoformat()},
+    )
+
+
+@dg.definitions
+def checks() -> dg.Definitions:
+    """All checks: those above, and one for each question of `checks.py`."""
+    return dg.Definitions(
+        asset_checks=[
+            user_profiles_owe_no_day,
+            user_profiles_have_the_latest_partition,
+            profile_index_matches_profiles,
+            *(table_check(check) for check in CHECKS),
+        ]
+    )

@@ -1,0 +1,46 @@
+"""The vector index that people search.
+
+What belongs here: the asset that builds and promotes it. What does not: how (`index/`).
+"""
+
+import dagster as dg
+
+from profile_pipeline import build
+from profile_pipeline.defs.daily import daily_asset, failing_well
+from profile_pipeline.defs.resources import WarehouseResource
+from profile_pipeline.index.embedding import Embedder
+from profile_pipeline.settings import Settings
+
+
+@daily_asset(group="index", kinds={"lancedb", "python"}, deps=["user_profiles", "user_summaries"])
+def profile_index(
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    embedder: dg.ResourceParam[Embedder],
+    settings: dg.ResourceParam[Settings],
+) -> dg.MaterializeResult:
+    """Searchable index of profiles in LanceDB: one row for each profile with a tag.
+
+    Whatever partition is run, the index is brought up to the latest day with profiles: only changed texts are
+    embedded, users who left are deleted, and the new version is checked before it is promoted in one atomic
+    step. A re-run without changes writes and embeds nothing.
+    """
+    with failing_well(context), warehouse.open() as opened:
+        report = build.profile_index(
+            opened,
+            settings,
+            embedder,
+            on_stage=lambda stage: context.log.info(f"index: {stage}"),
+            on_progress=lambda done, total: context.log.info(f"embedded {done} of {total} texts"),
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.rows,
+            "version": report.version,
+            "model": report.model,
+            "upserted": report.upserted,
+            "deleted": report.deleted,
+            "embedded": report.embedded,
+            "promoted": report.promoted,
+        }
+    )

@@ -1,0 +1,145 @@
+"""What the UI shows of an asset: columns and where they come from, counts, a preview, pictures.
+
+What belongs here: metadata. What does not: computing what it shows.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from profile_pipeline.build import Computed
+from profile_pipeline.defs.lineage import column_deps
+from profile_pipeline.ingestion import Ingested
+from profile_pipeline.tables import TABLES
+from profile_pipeline.warehouse import Warehouse
+from profile_pipeline.window import Window
+
+PREVIEW_ROWS = 5
+"""Enough to see what a row looks like; a SQL client is the place to see more."""
+
+CELL_LENGTH = 60
+"""Characters of a value in a preview; documents and histories would fill the page."""
+
+
+def column_schema(name: str) -> dict[str, Any]:
+    """A table's columns with their meanings; nothing for an asset that is no table of the warehouse."""
+    if name not in TABLES:
+        return {}
+    columns = [
+        dg.TableColumn(column, type_, description=meaning) for column, (type_, meaning) in TABLES[name].columns.items()
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns)}
+
+
+def report(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    name: str,
+    window: Window,
+    run: Mapping[str, dg.MetadataValue],
+) -> None:
+    """Put each partition's row count on the partition, and what is said of the run on the window's last one.
+
+    A range logs an event for each of its partitions: a preview or a picture in each would be most of Dagster's
+    storage, and all the same.
+    """
+    counts = dict(
+        warehouse.connection.execute(
+            f"SELECT partition_date, count(*) FROM {name} WHERE partition_date BETWEEN ? AND ? GROUP BY 1",
+            [window.start, window.end],
+        ).fetchall()
+    )
+    # Days without rows are left out: Dagster copies all that was added so far at each call.
+    for day, count in counts.items():
+        context.add_asset_metadata({"dagster/partition_row_count": count}, partition_key=day.isoformat())
+    context.add_asset_metadata({"window": str(window), **run}, partition_key=window.end.isoformat())
+
+
+def computed_metadata(
+    warehouse: Warehouse, name: str, window: Window, computed: Computed
+) -> dict[str, dg.MetadataValue]:
+    """Rows read and written, a preview and the columns' origins, of a derived table."""
+    shown: dict[str, dg.MetadataValue] = {
+        "rows_in": dg.MetadataValue.int(computed.rows_in),
+        "rows_out": dg.MetadataValue.int(computed.written.rows),
+        "rows_written": dg.MetadataValue.int(computed.written.rows_written),
+        "partitions_written": dg.MetadataValue.int(computed.written.partitions_written),
+        "preview": preview(warehouse, name, window),
+        "dagster/column_lineage": column_lineage(name),
+    }
+    if computed.exported is not None:
+        shown["exported"] = dg.MetadataValue.path(computed.exported)
+    return shown
+
+
+def ingested_metadata(
+    warehouse: Warehouse, name: str, window: Window, ingested: Ingested
+) -> dict[str, dg.MetadataValue]:
+    """Documents read, versions added and rejected records with their reasons, of a log."""
+    reasons = "\n".join(
+        ["| records | reason |", "|---|---|"]
+        + [f"| {count} | {_cell(reason)} |" for reason, count in ingested.reasons.most_common()]
+    )
+    return {
+        "rows_in": dg.MetadataValue.int(ingested.rows_in),
+        "versions_added": dg.MetadataValue.int(ingested.versions_added),
+        "rejected": dg.MetadataValue.int(ingested.rejected),
+        "newly_quarantined": dg.MetadataValue.int(ingested.newly_quarantined),
+        "is_source_missing": dg.MetadataValue.bool(ingested.is_source_missing),
+        "rejected_because": dg.MetadataValue.md(reasons if ingested.reasons else "nothing rejected"),
+        "preview": preview(warehouse, name, window),
+    }
+
+
+def preview(warehouse: Warehouse, name: str, window: Window) -> dg.MetadataValue:
+    """The first rows of the window's last filled partition, as a table."""
+    rows = warehouse.records(
+        f"""
+        SELECT * FROM {name} WHERE partition_date = (
+            SELECT max(partition_date) FROM {name} WHERE partition_date BETWEEN ? AND ?
+        ) ORDER BY 2 LIMIT {PREVIEW_ROWS}
+        """,
+        window.start,
+        window.end,
+    )
+    if not rows:
+        return dg.MetadataValue.md("no rows in these partitions")
+    header = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines = ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
+    return dg.MetadataValue.md("\n".join(header + lines))
+
+
+def bar_chart(title: str, counts: dict[str, int]) -> dg.MetadataValue:
+    """A picture of counts, as an image within Markdown."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  # half a second, and only here
+
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(list(counts), list(counts.values()), color="#4f46e5")
+    axes.bar_label(bars)
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=90)
+    encoded = base64.b64encode(image.getvalue()).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+
+
+def column_lineage(name: str) -> dg.MetadataValue:
+    """Which columns of which assets each column is made from."""
+    lineage = dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_key=dg.AssetKey(table), column_name=origin) for table, origin in deps]
+            for column, deps in column_deps(name).items()
+        }
+    )
+    return dg.MetadataValue.column_lineage(lineage)
+
+
+def _cell(value: object) -> str:
+    """A value in a Markdown table: in one line, not too long, with nothing that ends the cell."""
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    return text if len(text) <= CELL_LENGTH else f"{text[: CELL_LENGTH - 1]}…"

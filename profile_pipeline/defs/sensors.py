@@ -1,0 +1,91 @@
+"""Re-ingestion when the source changes.
+
+What belongs here: turning changed days into the one range that has to run. What does not: finding them
+(`sources/`), and running it (`jobs.py`).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date
+
+import dagster as dg
+
+from profile_pipeline.defs.jobs import nightly_profiles
+from profile_pipeline.defs.partitions import DAILY
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.settings import Settings
+from profile_pipeline.sources import source_for
+from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.window import Window
+
+INTERVAL_SECONDS = 60
+"""Looking costs a few file stamps while nothing changed; a changed file waits a minute at most."""
+
+
+def window_owed(changed: Iterable[date], computed: Iterable[date], last_partition: date) -> Window | None:
+    """The days to run when some changed: from the first of them to the last one computed, at least to themselves.
+
+    Every computed day from the first changed one on owes a recompute, because profiles carry history forward;
+    days that nobody computed owe nothing. The days between are part of the range: it is one pass anyway, and a
+    day left out would be owed itself. Days after the last partition are left to the night in which they end.
+
+    Args:
+        changed: days whose records changed.
+        computed: days that have profiles.
+        last_partition: the last day that has ended.
+
+    Returns:
+        The window; none if nothing changed up to the last partition.
+    """
+    due = [day for day in changed if day <= last_partition]
+    if not due:
+        return None
+    return Window(min(due), max([*due, *computed]))
+
+
+def run_request(window: Window, cursor: str) -> dg.RunRequest:
+    """A run of the nightly job over a window, with a key that names the window and the state of the source.
+
+    The same change asks for the same key, so a crash between launching and saving the cursor runs nothing twice;
+    another change of the same days has another.
+    """
+    digest = hashlib.sha256(cursor.encode()).hexdigest()[:16]
+    return dg.RunRequest(
+        run_key=f"{window.start}/{window.end}/{digest}",
+        tags={
+            "dagster/asset_partition_range_start": window.start.isoformat(),
+            "dagster/asset_partition_range_end": window.end.isoformat(),
+        },
+    )
+
+
+@dg.sensor(
+    job=nightly_profiles,
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    description="Runs the days that a new or changed file of the source folder concerns, and those they owe.",
+)
+def source_folder_sensor(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask the source what changed since the cursor, and request one run over the days owed."""
+    try:
+        changed, cursor = _changed_days(settings, context.cursor)
+    except PipelineError as error:
+        return dg.SkipReason(str(error))
+    computed = context.instance.get_materialized_partitions(dg.AssetKey("user_profiles"))
+    last_partition = DAILY.get_last_partition_key()
+    if last_partition is None:
+        return dg.SkipReason(f"the first partition, {settings.start_date}, has not ended yet")
+    window = window_owed(changed, map(date.fromisoformat, computed), date.fromisoformat(last_partition))
+    if window is None:
+        context.update_cursor(cursor)
+        return dg.SkipReason(f"nothing changed in {settings.source_dir} up to {last_partition}")
+    context.log.info(f"{len(changed)} days changed, the first on {min(changed)}; running {window}")
+    return dg.SensorResult(run_requests=[run_request(window, cursor)], cursor=cursor)
+
+
+def _changed_days(settings: Settings, cursor: str | None) -> tuple[list[date], str]:
+    """What the source of files says; with another source set for every kind, it has none."""
+    for kind in RAW_TABLES:
+        source_for(kind, settings)
+    return source_for("users", settings).changed_days(cursor)
