@@ -13,7 +13,6 @@ from typing import Any
 import duckdb
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.tables import TABLES
@@ -82,9 +81,9 @@ class Warehouse:
 
     def records(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """The rows that a query returns, by column name; for a few rows only."""
-        table: pa.Table = self.connection.execute(query, list(parameters)).to_arrow_table()
-        records: list[dict[str, Any]] = table.to_pylist()
-        return records
+        cursor = self.connection.execute(query, list(parameters))
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def replace(self, name: str, rows: ir.Table, window: Window) -> Written:
         """Make the window's partitions of a table equal to `rows`, in one transaction.

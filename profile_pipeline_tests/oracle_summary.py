@@ -1,8 +1,8 @@
 """The naive summary: one paragraph from one profile of the oracle, where the specification fixes the words.
 
-What belongs here: the sentences that the specification and its worked example pin down. What does not:
-sentences whose words are left open (no introduction, several diets, a partner, missing details, a lapsed user); for those
-there is None and nothing to compare.
+What belongs here: the sentences that the specification and its worked example pin down. What does not: sentences whose
+words are left open (no introduction, several diets, a partner, missing details, a lapsed user); for those there is
+None and nothing to compare.
 """
 
 from collections.abc import Sequence

@@ -63,7 +63,9 @@ class RangeStorage(DagsterSqliteStorage):
         self._event_log_storage = RangeEventLogStorage(_event_logs_directory(base_dir))
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, str]) -> "RangeStorage":
+    def from_config_value(  # type: ignore[override]  # as wide as what Dagster passes
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, str]
+    ) -> "RangeStorage":
         """What Dagster calls to make the storage that an instance names."""
         return cls.from_local(inst_data=inst_data, **config_value)
 

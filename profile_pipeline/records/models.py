@@ -8,7 +8,7 @@ Where the specification is silent:
 
 - A blank string stands for a missing value in any field. Unknown fields are allowed and kept in the document.
 - A user needs `id` and `email`; an order `id`, `user_id`, `amount` and `date`; an event `id` and `date`; a
-  message `id`, `user_id` and `status`, and when sent, `sent_date`: without it no cooldown could be kept.
+  message `id`, `user_id` and `status`. One that is sent without a `sent_date` is kept and counts as neither.
 - Of a key that occurs twice in an object the first counts, as it does for queries on the stored document.
 - `NaN` and infinities are not JSON. A number is a double, as in most readers of JSON; `32.0` is a whole
   number.
@@ -28,7 +28,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from profile_pipeline.records.email import normalise_email
 from profile_pipeline.records.moments import Moment, read_moment
@@ -278,12 +278,6 @@ class Message(Record):
     status: RequiredStatus
     sent_date: Time
     created_date: Time
-
-    @model_validator(mode="after")
-    def _sent_messages_have_a_date(self) -> "Message":
-        if self.status == "sent" and self.sent_date is None:
-            raise ValueError("sent_date is missing; a message with status sent must have one")
-        return self
 
 
 MODELS: dict[str, type[Record]] = {"users": User, "orders": Order, "events": Event, "messages": Message}

@@ -175,8 +175,6 @@ def _fast_lane(
     }
     typed = {name: field.value for name, field in fields.items()} | times.columns(kind)
     plain = " AND ".join(["is_dated", *(f"({fields[name].plain})" for name in fields if name not in TIME_FIELDS)])
-    if kind == "messages":
-        plain += " AND (typed_status <> 'sent' OR typed_sent_date IS NOT NULL)"
     dated = " AND ".join(f"({fields[name].plain})" for name in fields if name in TIME_FIELDS)
     structure = "{" + ", ".join(f'"{name}": "JSON"' for name in [*fields, "_id"]) + "}"
     named = ", ".join(f"{value} AS typed_{name}" for name, value in typed.items())

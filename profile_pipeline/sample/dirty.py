@@ -70,7 +70,6 @@ _EVENTS = [
     ),
     _record("missing date", id="event_x02", name="Some Other Time", participants=[], created_at="2024-04-01"),
     _record("unparsable date", id="event_x03", name="Leap of Faith", date="2024-02-30", created_at="2023-12-12"),
-    _record("missing name", id="event_x05", date="2024-05-18", participants=[], created_at="2024-04-01"),
     Dirty("unreadable line", '{"id": "event_x04", "name": "Half a Brunch", "date": "2024-0'),
 ]
 
@@ -111,7 +110,6 @@ _MESSAGES = [
         status="queued",
         created_date="2023-12-32",
     ),
-    _record("sent without a date", id="msg_x08", user_id="user_026", content="Hi!", status="sent"),
     Dirty("unreadable line", '{"id": "msg_x06", "user_id": "user_025", "content": "See you at The Vau'),
     Dirty("not an object", '"msg_x07"'),
 ]

@@ -1,0 +1,174 @@
+"""The nightly job for real, on temporary stores: days, ranges, re-runs, and what fails or is tried again."""
+
+import csv
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from profile_pipeline.defs.checks import user_profiles_owe_no_day
+from profile_pipeline.errors import TransientError
+from profile_pipeline.index.embedding import Progress
+from profile_pipeline.tables import TABLES
+from profile_pipeline.window import Window
+from profile_pipeline_tests.deployment import Deployment, Requested
+from profile_pipeline_tests.indexing import BagOfWords
+
+EXPECTED = Path(__file__).parents[3] / "shared" / "golden" / "expected.json"
+LOGS = {"raw_users", "raw_orders", "raw_events", "raw_messages"}
+DERIVED = {
+    *("touched_users", "event_features", "message_features", "order_features"),
+    *("personalization_flags", "user_profiles", "user_summaries", "messaging_decisions"),
+}
+ANN = {"id": "u1", "email": "ann@x.org", "interests": ["chess"], "age": 30, "occupation": "Cook"}
+BOB = {"id": "u2", "email": "bob@x.org", "created_at": "2024-01-02"}
+DINNER = {"id": "e1", "name": "Dinner", "date": "2024-01-02", "participants": ["ann@x.org", "bob@x.org"]}
+HELLO = {"id": "m1", "user_id": "u1", "content": "Hello", "status": "sent", "sent_date": "2024-01-01"}
+
+
+class OnceBusy(BagOfWords):
+    """A model that cannot be reached the first time."""
+
+    is_reachable = False
+
+    def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
+        if not self.is_reachable:
+            self.is_reachable = True
+            raise TransientError("the model is being downloaded; try again later")
+        return super().embed(texts, on_progress)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    made = Deployment(tmp_path / "home", tmp_path / "source")
+    made.write("users", ANN, BOB)
+    made.write("events", DINNER)
+    made.write("messages", HELLO)
+    return made
+
+
+def as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def test_the_worked_example_comes_out_exactly(golden: Requested) -> None:
+    if not EXPECTED.is_file():
+        pytest.skip("the worked example's expected profile is not beside the repository")
+    expected = json.loads(EXPECTED.read_text())
+    found = {row["id"]: row for row in golden.deployment.rows(f"FROM profiles_as_of(DATE '{expected['as_of']}')")}
+    assert {
+        key: {field: as_json(row[field]) for field in wanted}
+        for wanted in expected["profiles"]
+        for key, row in found.items()
+        if key == wanted["id"]
+    } == {wanted["id"]: wanted for wanted in expected["profiles"]}
+
+
+def test_a_range_materializes_every_day_of_every_asset_in_one_run(golden: Requested) -> None:
+    assert golden.run.success
+    every_day = [day.isoformat() for day in Window(date(2024, 1, 1), date(2024, 2, 10))]
+    assert {asset: sorted(found) for asset, found in golden.run.materialized().items()} == dict.fromkeys(
+        {*LOGS, *DERIVED, "profile_index"}, every_day
+    )
+
+
+def test_all_checks_pass_but_the_one_that_the_data_is_of_today(golden: Requested) -> None:
+    checks = golden.run.checks()
+    assert [name for name, checked in checks.items() if not checked.passed] == [
+        "user_profiles_have_the_latest_partition"
+    ]
+    said = checks["user_profiles_have_the_latest_partition"].description
+    assert said is not None
+    assert said.startswith("profiles end on 2024-02-10, 20")
+
+
+def test_an_asset_reports_what_it_did(golden: Requested) -> None:
+    users, profiles = golden.run.metadata("raw_users"), golden.run.metadata("user_profiles")
+    assert (users["rows_in"], users["versions_added"], users["rejected"]) == (1, 1, 0)
+    assert profiles["window"] == "2024-01-01 to 2024-02-10"
+    assert profiles["rows_written"] == profiles["rows_out"] == len(golden.deployment.tables()["user_profiles"])
+    assert "| sarah.chen@email.com |" in profiles["preview"]
+    assert golden.run.metadata("profile_index")["embedded"] == 1
+
+
+def test_everybodys_decision_is_exported(golden: Requested) -> None:
+    exported = Path(golden.run.metadata("messaging_decisions")["exported"])
+    assert exported == golden.deployment.settings.exports_path / "decisions_2024-02-10.csv"
+    with exported.open() as file:
+        assert [(row["user_id"], row["decision"]) for row in csv.DictReader(file)] == [
+            ("user_001", "send_personalized_message")
+        ]
+
+
+def test_a_second_run_writes_and_embeds_nothing_and_changes_no_row(golden: Requested, tmp_path: Path) -> None:
+    embedder = BagOfWords()
+    copy = golden.deployment.copy(tmp_path / "copy", embedder)
+    before = copy.tables()
+    again = copy.run("2024-01-01", "2024-02-10")
+    assert again.success
+    assert {name: again.metadata(name)["versions_added"] for name in LOGS} == dict.fromkeys(LOGS, 0)
+    assert {name: again.metadata(name)["rows_written"] for name in DERIVED} == dict.fromkeys(DERIVED, 0)
+    index = again.metadata("profile_index")
+    assert (index["embedded"], index["upserted"], index["deleted"], index["promoted"]) == (0, 0, 0, False)
+    assert again.checks()["profile_index_matches_profiles"].passed
+    assert copy.tables() == before
+
+
+def test_days_one_by_one_give_what_their_range_gives(deployment: Deployment, tmp_path: Path) -> None:
+    whole = Deployment(tmp_path / "whole", deployment.settings.source_dir)
+    assert whole.run("2024-01-01", "2024-01-02").success
+    for day in ("2024-01-01", "2024-01-02"):
+        run = deployment.run(day)
+        assert run.success
+        assert run.materialized() == {asset: [day] for asset in (*LOGS, *DERIVED, "profile_index")}
+    one_by_one, at_once = deployment.tables(), whole.tables()
+    assert {row["id"] for row in at_once["user_profiles"]} == {"u1", "u2"}
+    for name in TABLES.keys() - {"computed_days", *LOGS}:
+        assert one_by_one[name] == at_once[name], name
+    for name in LOGS:  # the order of arrival is that of the runs
+        rows = [[row | {"sequence": None} for row in tables[name]] for tables in (one_by_one, at_once)]
+        assert rows[0] == rows[1], name
+    # A late record of the first day owes both days, and a check names them.
+    deployment.write("users", ANN | {"updated_at": "2024-01-01T12:00:00Z", "age": 31}, BOB)
+    late = deployment.run("2024-01-01", assets=["raw_users"])
+    assert late.metadata("raw_users")["versions_added"] == 1
+    told = user_profiles_owe_no_day(deployment.resources["warehouse"])
+    assert isinstance(told, dg.AssetCheckResult)
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert told.description == "materialize 2024-01-01 to 2024-01-02 again"
+    assert told.metadata["days_owed"].value == 2
+
+
+def test_too_many_rejected_records_stop_what_follows(deployment: Deployment) -> None:
+    deployment.write("orders", {"id": "o1", "user_id": "u1", "amount": -1, "date": "2024-01-01"})
+    run = deployment.run("2024-01-01")
+    assert not run.success
+    assert set(run.materialized()) == LOGS
+    checked = run.checks()["raw_orders_rejected_share_is_low"]
+    assert (checked.passed, checked.blocking, checked.severity) == (False, True, dg.AssetCheckSeverity.ERROR)
+    assert checked.description is not None
+    assert "1 of 1 records were rejected, more than the 10%" in checked.description
+    assert deployment.rows("FROM quarantine")[0]["record_id"] == "o1"
+
+
+def test_a_permanent_error_is_one_sentence_and_is_not_tried_again(tmp_path: Path) -> None:
+    nowhere = Deployment(tmp_path / "home", tmp_path / "nowhere")
+    run = nowhere.run("2024-01-01", assets=["raw_users"])
+    assert run.count(dg.DagsterEventType.STEP_UP_FOR_RETRY) == 0
+    (said,) = run.failures().values()
+    assert said is not None
+    assert said.startswith(f"the source folder {tmp_path / 'nowhere'} does not exist; set PROFILE_PIPELINE_SOURCE_DIR")
+    assert "\n" not in said
+
+
+def test_a_transient_error_is_tried_again(golden: Requested, tmp_path: Path) -> None:
+    copy = golden.deployment.copy(tmp_path / "copy", OnceBusy(model="another@1"))
+    run = copy.run("2024-02-10", assets=["profile_index"])
+    assert run.success
+    assert run.count(dg.DagsterEventType.STEP_UP_FOR_RETRY) == 1
+    assert run.metadata("profile_index")["embedded"] == 1
