@@ -174,6 +174,7 @@ def on_connection(connection: duckdb.DuckDBPyConnection) -> Iterator[Warehouse]:
 
 def cannot_open(path: Path | str, error: duckdb.Error) -> PipelineError:
     """Why a warehouse does not open, as an error that a person can read; transient if another process has it."""
-    if "lock" in str(error):
+    # DuckDB has no type for it, and other messages name blocks, checksums and the path.
+    if "Could not set lock" in str(error):
         return TransientError(f"the warehouse {path} is in use by another process; try again when its run has ended")
     return PipelineError(f"{path} cannot be opened as a warehouse: {str(error).splitlines()[0]}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from functools import cache
+from itertools import count
 from typing import Any
 
 import duckdb
@@ -97,6 +98,7 @@ INACTIVE: Row = {
 }
 """Changes after which the user has attended nothing."""
 
+NUMBERS = count()
 DELETED: Row = dict.fromkeys(USER_PROFILES.columns) | {"is_deleted": True, "id": "user_001"}
 
 
@@ -111,6 +113,13 @@ def warehouse() -> Warehouse:
 def table(rows: Iterable[Row], types: dict[str, str] = USER_PROFILES.types) -> ir.Table:
     """Rows as an Ibis table; columns that a row lacks are null."""
     return ibis.memtable(arrow(rows, types))
+
+
+def stored(rows: Iterable[Row], types: dict[str, str]) -> ir.Table:
+    """Rows as a table of `warehouse()`, for expressions that cache; it has a name of its own, because a cached
+    result is found by its expression."""
+    name = f"stored_{next(NUMBERS)}"
+    return warehouse().ibis.create_table(name, arrow(rows, types), temp=True)
 
 
 def arrow(rows: Iterable[Row], types: dict[str, str] = USER_PROFILES.types) -> pa.Table:

@@ -120,7 +120,7 @@ def bar_chart(title: str, counts: dict[str, int]) -> dg.MetadataValue:
     axes = figure.subplots()
     bars = axes.bar(list(counts), list(counts.values()), color="#4f46e5")
     axes.bar_label(bars)
-    axes.set_title(title)
+    axes.set_title(title, pad=14)
     axes.spines[["top", "right"]].set_visible(False)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=90)

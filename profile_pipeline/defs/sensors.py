@@ -16,6 +16,7 @@ from profile_pipeline.errors import PipelineError
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import source_for
 from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
 
 INTERVAL_SECONDS = 60
@@ -67,16 +68,19 @@ def run_request(window: Window, cursor: str) -> dg.RunRequest:
 def source_folder_sensor(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask the source what changed since the cursor, and request one run over the days owed."""
+    """Ask the source what changed since the cursor, and request one run over the days owed.
+
+    While a run writes the warehouse the tick is skipped, and the next one sees the same change.
+    """
     try:
         changed, cursor = _changed_days(settings, context.cursor)
+        computed = _computed_days(settings)
     except PipelineError as error:
         return dg.SkipReason(str(error))
-    computed = context.instance.get_materialized_partitions(dg.AssetKey("user_profiles"))
     last_partition = DAILY.get_last_partition_key()
     if last_partition is None:
         return dg.SkipReason(f"the first partition, {settings.start_date}, has not ended yet")
-    window = window_owed(changed, map(date.fromisoformat, computed), date.fromisoformat(last_partition))
+    window = window_owed(changed, computed, date.fromisoformat(last_partition))
     if window is None:
         context.update_cursor(cursor)
         return dg.SkipReason(f"nothing changed in {settings.source_dir} up to {last_partition}")
@@ -89,3 +93,11 @@ def _changed_days(settings: Settings, cursor: str | None) -> tuple[list[date], s
     for kind in RAW_TABLES:
         source_for(kind, settings)
     return source_for("users", settings).changed_days(cursor)
+
+
+def _computed_days(settings: Settings) -> list[date]:
+    """The days with profiles, however they were computed; the warehouse knows those of the command line, too."""
+    if not settings.warehouse_path.exists():
+        return []
+    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+        return [row["partition_date"] for row in warehouse.records("SELECT partition_date FROM computed_days")]

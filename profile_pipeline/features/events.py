@@ -37,7 +37,7 @@ def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy:
         hosts=favorites_on(day, lived.host_visits),
         venues=favorites_on(day, lived.venue_visits),
         event_types=favorites_on(day, lived.event_type_visits),
-        friend_details=friends_on(day, lived.circle, policy),
+        friend_details=friends_on(day, lived.circle),
     )
     found = seen.select(
         "user_id",

@@ -17,10 +17,10 @@ from profile_pipeline.policy import Policy
 from profile_pipeline.profiles.names import display_name
 
 
-def shared_events(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir.Table:
-    """All that two people ever shared, where it can be enough for a friendship.
+def meetings(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir.Table:
+    """The events that two people ever shared, where they can be enough for a friendship.
 
-    Two people who are both asked about are joined once and mirrored, which halves the largest join there is.
+    Two people who are both asked about are joined once, which halves the largest join there is.
 
     Args:
         attendance: of everyone, for the events that matter.
@@ -28,8 +28,8 @@ def shared_events(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir
         policy: how many shared events make a friendship.
 
     Returns:
-        One row for `person_key` (asked) and `friend_key`, with `shared`: a list of the shared events' `date`
-        and interval.
+        One row for each pair of `person_key` (asked) and `friend_key`, with `shared`, a list of the shared events'
+        `date` and interval, and `is_mutual`: the friend is asked about, too, and has no row of the opposite pair.
     """
     facts = attendance.facts.left_join(asked.distinct().mutate(is_asked=True), "person_key")
     facts = facts.mutate(is_asked=_.is_asked.fill_null(False)).drop("person_key_right").cache()
@@ -41,7 +41,7 @@ def shared_events(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir
         mine.valid_from < theirs.valid_to,
         theirs.valid_from < mine.valid_to,
     ]
-    meetings = (
+    met = (
         mine.join(theirs, together, rname="friend_{name}")
         .select(
             "person_key",
@@ -54,16 +54,46 @@ def shared_events(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir
         .cache()
     )
     pair = ["person_key", "friend_key", "is_mutual"]
-    enough = meetings.group_by(pair).agg(count=_.count())
+    enough = met.group_by(pair).agg(count=_.count())
     enough = enough.filter(_["count"] >= policy.friend_min_shared_events)
     meeting = ibis.struct({"date": _.date, "valid_from": _.valid_from, "valid_to": _.valid_to})
-    shared = meetings.semi_join(enough, pair).group_by(pair).agg(shared=meeting.collect()).cache()
-    mirrored = shared.filter(_.is_mutual).select(person_key="friend_key", friend_key="person_key", shared="shared")
-    return shared.drop("is_mutual").union(mirrored)
+    return met.semi_join(enough, pair).group_by(pair).agg(shared=meeting.collect())
+
+
+def friendships(shared: ir.Table, policy: Policy) -> ir.Table:
+    """When two people are friends, and since which shared event.
+
+    Args:
+        shared: from `meetings`.
+        policy: how many shared events make a friendship.
+
+    Returns:
+        Intervals of the pair with `fewest` (the number of shared events, negative) and `since`, the date of the
+        shared event, in order of date, that reached the threshold.
+    """
+    threshold = policy.friend_min_shared_events
+    bounds = shared.shared.map(lambda meeting: meeting.valid_from).concat(
+        shared.shared.map(lambda meeting: meeting.valid_to)
+    )
+    points = shared.mutate(points=bounds.unique()).mutate(valid_from=_.points.unnest())
+    points = points.filter(points.valid_from < FOREVER)
+    states = points.mutate(
+        dates=held_on(points.valid_from, points.shared).map(lambda meeting: meeting.date).sort(),
+        valid_to=points.points.filter(lambda point: point > points.valid_from).mins(),
+    )
+    return states.filter(_.dates.length() >= threshold).select(
+        "person_key",
+        "friend_key",
+        "is_mutual",
+        "valid_from",
+        "valid_to",
+        fewest=-_.dates.length(),
+        since=_.dates[threshold - 1],
+    )
 
 
 def circles(attendance: Attendance, asked: ir.Table, users: ir.Table, policy: Policy) -> ir.Table:
-    """Everyone whom a person may count as a friend on some day, with what it depends on.
+    """Everyone who is a friend of a person on some day.
 
     Args:
         attendance: of everyone, for the events that matter.
@@ -72,57 +102,43 @@ def circles(attendance: Attendance, asked: ir.Table, users: ir.Table, policy: Po
         policy: how many shared events make a friendship.
 
     Returns:
-        One row for each asked person who has any, with `circle`: a list of `email`, `name`, the interval in which
-        they are called so, and their `meetings`, to be read by `friends_on`.
+        One row for each asked person who has any, with `circle`: a list of intervals of `fewest`, `since`, `email`
+        and `name`, to be read by `friends_on`.
     """
-    meetings = shared_events(attendance, asked, policy)
-    named = meetings.join(shown(attendance.persons, users), "friend_key")
+    pairs = friendships(meetings(attendance, asked, policy), policy).cache()
+    mirrored = pairs.filter(_.is_mutual).mutate(person_key=_.friend_key, friend_key=_.person_key)
+    friends = pairs.union(mirrored)
+    called = shown(attendance.persons, users)
+    same_time = [
+        friends.friend_key == called.friend_key,
+        friends.valid_from < called.valid_to,
+        called.valid_from < friends.valid_to,
+    ]
+    named = friends.join(called, same_time, rname="called_{name}")
     member = ibis.struct(
         {
+            "fewest": _.fewest,
+            "since": _.since,
             "email": _.email,
             "name": _.name,
-            "valid_from": _.valid_from,
-            "valid_to": _.valid_to,
-            "meetings": _.shared,
+            "valid_from": ibis.greatest(_.valid_from, _.called_valid_from),
+            "valid_to": ibis.least(_.valid_to, _.called_valid_to),
         }
     )
     return named.group_by("person_key").agg(circle=member.collect())
 
 
-def friends_on(day: ir.DateValue, circle: ir.ArrayColumn, policy: Policy) -> ir.ArrayColumn:
+def friends_on(day: ir.DateValue, circle: ir.ArrayColumn) -> ir.ArrayColumn:
     """The friends of a person as of a day, as `friend_details`.
 
-    Most shared events first; ties: who reached the threshold earlier, then by e-mail. `since` is the date of the
-    shared event, in order of date, that reached the threshold.
+    Most shared events first; ties: who reached the threshold earlier, then by e-mail.
 
     Args:
         day: as of which day.
-        circle: from `circles`.
-        policy: how many shared events make a friendship.
+        circle: from `circles`; its members sort in that order by their first fields.
     """
-    threshold = policy.friend_min_shared_events
     return (
-        circle.filter(lambda member: (member.valid_from <= day) & (day < member.valid_to))
-        .map(
-            lambda member: ibis.struct(
-                {
-                    "email": member.email,
-                    "name": member["name"],
-                    "dates": held_on(day, member.meetings).map(lambda meeting: meeting.date),
-                }
-            )
-        )
-        .filter(lambda member: member.dates.length() >= threshold)
-        .map(
-            lambda member: ibis.struct(
-                {
-                    "fewest": -member.dates.length(),
-                    "since": member.dates.sort()[threshold - 1],
-                    "email": member.email,
-                    "name": member["name"],
-                }
-            )
-        )
+        held_on(day, circle)
         .sort()
         .map(
             lambda member: ibis.struct(

@@ -19,7 +19,7 @@ INTERESTS = (
     "yoga", "gardening", "climbing", "film", "board games", "baking", "running", "surfing", "art", "coffee",
     "volunteering", "theatre", "languages", "foraging", "sailing",
 )  # fmt: skip
-DIETS = ("vegetarian", "vegan", "pescatarian", "gluten-free", "dairy-free", "nut allergy", "halal", "kosher")
+DIETS = ("vegetarian", "vegan", "pescatarian", "gluten-free", "dairy-free", "nut-free", "halal", "kosher")
 OCCUPATIONS = (
     "Software Engineer", "Nurse", "Teacher", "Product Manager", "Architect", "Graphic Designer",
     "Data Analyst", "Lawyer", "Physician", "Journalist", "Chef", "Accountant", "Civil Engineer",

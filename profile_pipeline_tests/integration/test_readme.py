@@ -18,21 +18,19 @@ from typer.main import get_command
 from profile_pipeline import build
 from profile_pipeline.cli import app
 from profile_pipeline.definitions import defs
-from profile_pipeline.index.build import build as build_index
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
-from profile_pipeline.index.store import IndexStore
-from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
+from profile_pipeline_tests.indexing import BagOfWords
 from profile_pipeline_tests.unit.test_project_files import variables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 
-INDEXED = 20
-"""Profiles are enough for a search to run; embedding them all is what takes the demo its time."""
+DIMENSION = 384
+"""That of the default model."""
 
 
 def blocks(language: str) -> list[str]:
@@ -63,14 +61,13 @@ QUERIES = [query.strip() for block in blocks("sql") for query in block.split(";"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the sample built, and a few of its profiles indexed."""
+    """A home with the sample built, its index as of the default model but with vectors that cost nothing."""
     settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"), source_dir=ROOT / "data" / "sample")
     window = Window(date(2024, 1, 1), date(2024, 6, 30))
     with open_warehouse(settings.warehouse_path) as warehouse:
         build.build(warehouse, settings, window)
-        some = build.indexable_profiles(warehouse, window.end).to_pyarrow().slice(0, INDEXED)
-    embedder = SentenceTransformerEmbedder(settings.embedding_model)
-    build_index(IndexStore(settings.index_path), some, embedder, as_of=window.end)
+        model = SentenceTransformerEmbedder(settings.embedding_model).model
+        build.profile_index(warehouse, settings, BagOfWords(model, DIMENSION))
     return settings.home
 
 
@@ -123,13 +120,16 @@ def test_what_is_launched_and_switched_on_exists() -> None:
     assert named == {each.name for each in [*(definitions.sensors or []), *(definitions.schedules or [])]}
 
 
-def test_the_table_of_settings_names_each_variable_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `?(.*?)`? \|", README, re.MULTILINE))
+def test_the_table_of_settings_names_each_variable_with_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in variables():
+        monkeypatch.delenv(variable, raising=False)
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^|`]*?)`? ?\|", README, re.MULTILINE))
     assert rows.keys() == variables()
-    shown = {name.rpartition("__")[2].lower(): text for name, text in rows.items() if "POLICY__" in name}
-    assert Policy.model_validate_strings({name: text for name, text in shown.items() if name != "team_domains"}) == (
-        Policy()
-    )
+    shown = tmp_path / ".env"
+    shown.write_text("".join(f"{name}={default}\n" for name, default in rows.items()))
+    assert Settings(_env_file=shown) == Settings(_env_file=None)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DECISIONS], ids=lambda page: page.name)

@@ -378,8 +378,9 @@ def test_a_renamed_friend_touches_nobody_else() -> None:
             "Ann is a 20-year-old IT manager. They haven't attended an event yet.",
         ),
         (
-            {"gender": "Male", "interests": ["a", "b"], "cuisine_preference": ["Thai"]},
-            "He's interested in a and b. He hasn't attended an event yet. He enjoys Thai cuisine venues.",
+            {"gender": "Male", "age": 30, "interests": ["a", "b"], "cuisine_preference": ["Thai"]},
+            "Ann is a 30-year-old. He's interested in a and b. He hasn't attended an event yet. "
+            "He enjoys Thai cuisine venues.",
         ),
     ],
 )
@@ -439,4 +440,5 @@ def test_on_random_histories_the_touched_users_rows_rebuild_every_day(steps: lis
         day = FIRST_DAY + timedelta(days=offset)
         computed = {key: nameless(facts(row)) for key, row in profiles(log, day, POLICY).items()}
         stored |= {key: computed[key] for key in must_be_touched(log, day, POLICY)}
-        assert stored == computed
+        # A user who was deleted before the first partition never was there to be touched.
+        assert stored == {key: row for key, row in computed.items() if key in stored or not row["is_deleted"]}
