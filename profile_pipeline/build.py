@@ -31,7 +31,7 @@ from profile_pipeline.index.text import user_summaries as summaries_of
 from profile_pipeline.ingestion import Ingested, ingest
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import source_for
-from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES
 from profile_pipeline.warehouse import Warehouse, Written
 from profile_pipeline.window import Window
 
@@ -59,8 +59,9 @@ def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> C
     sequence = log_sequence(warehouse)
     logs = {kind: versions_of(warehouse, kind, window.end).cache() for kind in RAW_TABLES}
     written = warehouse.replace("touched_users", features.touched_users(**logs, window=window), window)
-    days = [{"partition_date": day, "log_sequence": sequence, "is_complete": False} for day in window]
-    warehouse.replace("computed_days", ibis.memtable(days), window)
+    follows = {"log_sequence": sequence, "missing_tables": list(PROFILE_TABLES), "is_complete": False}
+    days = [{"partition_date": day, **follows} for day in window]
+    warehouse.replace("computed_days", ibis.memtable(days, schema=COMPUTED_DAYS.types), window)
     return Computed(sum(rows_of_day(warehouse, table.name, window) for table in RAW_TABLES.values()), written)
 
 
@@ -102,7 +103,7 @@ def personalization_flags(warehouse: Warehouse, settings: Settings, window: Wind
 
 
 def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
-    """Assemble the touched users' profiles, and mark the window's days as computed."""
+    """Assemble the touched users' profiles, and renew the SQL macros that read them."""
     rows = profiles.user_profiles(
         in_window(warehouse, "touched_users", window),
         users_as_touched(warehouse, window),
@@ -115,17 +116,16 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
     with warehouse.transaction():
         for statement in profiles.table_macros(settings.policy):
             warehouse.connection.execute(statement).fetchall()
-        warehouse.connection.execute(
-            "UPDATE computed_days SET is_complete = true WHERE partition_date BETWEEN ? AND ?",
-            [window.start, window.end],
-        ).fetchall()
+    _note_written(warehouse, "user_profiles", window)
     return computed
 
 
 def user_summaries(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Write the touched users' summaries, tags and indexed texts."""
     rows = summaries_of(in_window(warehouse, "user_profiles", window), settings.policy)
-    return _replace(warehouse, "user_summaries", rows, window, reads="user_profiles")
+    computed = _replace(warehouse, "user_summaries", rows, window, reads="user_profiles")
+    _note_written(warehouse, "user_summaries", window)
+    return computed
 
 
 def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
@@ -138,6 +138,7 @@ def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window
         window,
         reads="user_profiles",
     )
+    _note_written(warehouse, "messaging_decisions", window)
     return Computed(computed.rows_in, computed.written, export_decisions(warehouse, settings.exports_path, window.end))
 
 
@@ -160,6 +161,9 @@ def profile_index(
         on_progress=on_progress,
     )
 
+
+PROFILE_TABLES = ("user_profiles", "user_summaries", "messaging_decisions")
+"""What has to be written, after its touched users were found, before a day counts as computed."""
 
 RAW_STEPS = {f"raw_{kind}": kind for kind in RAW_TABLES}
 """Asset name of each log to its kind of record."""
@@ -257,12 +261,16 @@ def last_computed_day(warehouse: Warehouse) -> date:
 
 
 def indexable_profiles(warehouse: Warehouse, day: date) -> ir.Table:
-    """What the index should hold as of a day: the latest profile of each user, with its text."""
-    latest = profiles.latest_profiles(warehouse.table("user_profiles"), day)
-    texts = warehouse.table("user_summaries").select("partition_date", "tags", "text", "text_hash", id="user_id")
-    joined = latest.join(texts, ["id", "partition_date"])
-    indexable = joined.filter(_.text.notnull()).rename(user_id="id", profile_date="partition_date")
-    return indexable.select(INPUT_SCHEMA.names)
+    """What the index should hold as of a day: the latest text of each user, with the profile that it tells of.
+
+    A profile whose summary is missing, because its run broke off, does not take its user out of the index.
+    """
+    texts = warehouse.table("user_summaries").filter(_.partition_date <= day)
+    latest = texts.group_by("user_id").agg(partition_date=_.partition_date.max())
+    told = texts.filter(_.text.notnull()).semi_join(latest, ["user_id", "partition_date"])
+    told = told.select("partition_date", "tags", "text", "text_hash", id="user_id")
+    joined = warehouse.table("user_profiles").join(told, ["id", "partition_date"])
+    return joined.rename(user_id="id", profile_date="partition_date").select(INPUT_SCHEMA.names)
 
 
 def versions_of(warehouse: Warehouse, kind: str, through: date) -> ir.Table:
@@ -312,6 +320,20 @@ def _replacing(target: Path) -> Iterator[Path]:
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _note_written(warehouse: Warehouse, name: str, window: Window) -> None:
+    """Note that a table of profiles follows from the touched users of the window's days."""
+    with warehouse.transaction():
+        warehouse.connection.execute(
+            """
+            UPDATE computed_days SET
+                missing_tables = list_filter(missing_tables, missing -> missing <> $name),
+                is_complete = len(list_filter(missing_tables, missing -> missing <> $name)) = 0
+            WHERE partition_date BETWEEN $start AND $end
+            """,
+            {"name": name, "start": window.start, "end": window.end},
+        ).fetchall()
 
 
 def _replace(warehouse: Warehouse, name: str, rows: ir.Table, window: Window, reads: str = "touched_users") -> Computed:

@@ -289,7 +289,8 @@ COMPUTED_DAYS = Table(
     PARTITION
     | {
         "log_sequence": ("int64", "The newest log entry when the day's touched users were found."),
-        "is_complete": ("boolean", "Whether the profiles that follow from them have been written."),
+        "missing_tables": ("array<string>", "The tables of profiles that have not been written since."),
+        "is_complete": ("boolean", "Whether none is missing."),
     },
 )
 

@@ -18,6 +18,9 @@ from profile_pipeline.index.health import verify
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.settings import Settings
 
+COMPLETING = ["user_summaries", "messaging_decisions"]
+"""A day counts as computed once these are written, too."""
+
 SHOWN_CASES = 10
 """Enough to start looking; the query behind the check gives all."""
 
@@ -45,7 +48,7 @@ def table_check(check: Check) -> dg.AssetChecksDefinition:
     return ask
 
 
-@dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL)
+@dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL, additional_deps=COMPLETING)
 def user_profiles_owe_no_day(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Profiles follow from the log as it is now: no day gained versions, broke off or was left out since."""
     with warehouse.open() as opened:
@@ -62,7 +65,7 @@ def user_profiles_owe_no_day(warehouse: WarehouseResource) -> dg.AssetCheckResul
     )
 
 
-@dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL)
+@dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL, additional_deps=COMPLETING)
 def user_profiles_have_the_latest_partition(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """The day that ended last has been computed; a backfill of old days must not look like fresh data."""
     with warehouse.open() as opened:

@@ -34,8 +34,8 @@ from profile_pipeline.records.email import normalise_email
 from profile_pipeline.records.moments import Moment, read_moment
 
 AGE_RANGE = (1, 129)
-AMOUNT_LIMIT = Decimal(10) ** 16
-"""The first amount that the column, decimal(18, 2), cannot hold."""
+AMOUNT_LIMIT = Decimal(10) ** 10
+"""The first amount that is refused: a million orders below it add up to what decimal(18, 2) holds."""
 NOISE = Decimal("0.000001")
 """Far below a cent, far above the error of a double at any amount that fits."""
 UNDATED = date.min

@@ -274,7 +274,7 @@ def _addresses(raw: str, reading: Reading) -> Typed:
 def _amount(raw: str) -> Typed:
     return Typed(
         f"try_cast(trim({raw}, '\"') AS DECIMAL(18, 2))",
-        f"regexp_full_match({raw}, '(\"?)\\d{{1,13}}(?:\\.\\d{{1,2}})?(\"?)')",
+        f"regexp_full_match({raw}, '(\"?)\\d{{1,10}}(?:\\.\\d{{1,2}})?(\"?)')",
     )
 
 
@@ -316,7 +316,7 @@ class _Times:
         self.zone = zone.key
         self.is_utc = zone.key == "UTC"
         years = UTC_YEARS if self.is_utc else ZONE_YEARS_PATTERN
-        clock = r"[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?"
+        clock = r"[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-3])(?::[0-5]\d)?)?"
         self.pattern = rf'"{years}-\d\d-\d\d(?:{clock})?"|{EPOCH_MILLISECONDS}'
         self.is_trusted = self.is_utc or zone_agrees(connection, zone.key)
 
@@ -368,7 +368,8 @@ class _Times:
 
 
 def _is_aware(raw: str) -> str:
-    return f"regexp_matches({raw}, '(Z|[+-]\\d\\d:\\d\\d)\"$')"
+    # With the seconds before it, because a bare day ends like an offset of hours.
+    return f"regexp_matches({raw}, ':\\d\\d(\\.\\d+)?(Z|[+-]\\d\\d(:\\d\\d)?)\"$')"
 
 
 def zone_agrees(connection: duckdb.DuckDBPyConnection, zone: str) -> bool:

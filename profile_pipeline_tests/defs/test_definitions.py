@@ -32,7 +32,7 @@ GRAPH: dict[str, tuple[str, set[str], set[str]]] = {
     ),
     "user_summaries": ("profiles", {"duckdb", "ibis"}, {"user_profiles"}),
     "messaging_decisions": ("profiles", {"duckdb", "ibis"}, {"user_profiles"}),
-    "profile_index": ("index", {"lancedb", "python"}, {"user_profiles", "user_summaries"}),
+    "profile_index": ("index", {"lancedb", "python"}, {"user_profiles", "user_summaries", "messaging_decisions"}),
 }
 """Asset to its group, kinds and the assets it reads."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from profile_pipeline.defs.sensors import run_request, source_folder_sensor, window_owed
 from profile_pipeline.sample.golden import RECORDS
+from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
 from profile_pipeline_tests.deployment import Deployment, Requested
 
@@ -88,9 +89,10 @@ class Watched(Deployment):
         return tick.skip_message or ""
 
     def computed(self, *days: str) -> None:
-        """As if these days had been materialized."""
-        for day in days:
-            self.instance.report_runless_asset_event(dg.AssetMaterialization("user_profiles", partition=day))
+        """As if these days had been computed, in Dagster or not."""
+        with open_warehouse(self.settings.warehouse_path) as warehouse:
+            for day in days:
+                warehouse.connection.execute("INSERT INTO computed_days VALUES (?, 1, [], true)", [day]).fetchall()
 
 
 @pytest.fixture
@@ -188,8 +190,8 @@ def test_what_the_sensor_asks_for_can_be_run_and_is_asked_for_once(golden: Reque
 def test_a_change_after_a_run_asks_for_the_days_that_the_run_computed(golden: Requested, tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(golden.deployment.settings.source_dir, source)
-    watched = Watched(tmp_path / "home", source)
-    watched.instance, watched.cursor = golden.deployment.instance, golden.cursor
+    watched = Watched(golden.deployment.settings.home, source)
+    watched.cursor = golden.cursor
     late = RECORDS["orders"][1] | {"amount": 95.0}
     (source / "orders.jsonl").write_text("".join(json.dumps(order) + "\n" for order in (RECORDS["orders"][0], late)))
     assert watched.requested() == (RECORDS["orders"][1]["date"], "2024-02-10")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from profile_pipeline import build
-from profile_pipeline.cli import building, demonstration, main, reading
+from profile_pipeline.cli import demonstration, main, reading
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
 from profile_pipeline.sample.golden import RECORDS
 from profile_pipeline.settings import Settings
@@ -387,22 +387,16 @@ def test_sample_writes_a_source(fresh: Terminal) -> None:
     assert_one_line_of_error(again, 1, "already holds")
 
 
-def test_the_demo_shows_what_comes_out_and_is_quick_the_second_time(
-    fresh: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embedder = BagOfWords()
-    for module in (building, reading):
-        monkeypatch.setattr(module, "SentenceTransformerEmbedder", lambda name: embedder)
+def test_the_demo_shows_what_comes_out_and_records_its_run_for_the_ui(fresh: Terminal) -> None:
     fresh.set("PROFILE_PIPELINE_SOURCE_DIR", demonstration.COMMITTED_SAMPLE)
-    first = fresh.call("demo")
-    assert first.code == 0, first.err
+    fresh.set("PROFILE_PIPELINE_POLICY__MAX_REJECTED_SHARE", 0.1)
+    told = fresh.run("demo")
+    assert told.code == 0, told.err
     for words in ("Sarah is a 32-year-old", "request_more_details", demonstration.QUESTION, "user_"):
-        assert words in first.out
-    embedder.embedded.clear()
-    second = fresh.call("demo")
-    assert second.out == first.out
-    assert embedder.embedded == [demonstration.QUESTION]
-    assert second.err.count(" 0 written") == len(build.RAW_STEPS) + len(build.STEPS) + 1
+        assert words in told.out
+    done = [line.split()[0] for line in told.err.splitlines() if " s  " in line]
+    assert {*done} == {*build.RAW_STEPS, *build.STEPS, "profile_index"}
+    assert list((fresh.folder / "home" / "dagster").rglob("runs.db"))
 
 
 def test_the_demo_stays_away_from_a_home_with_another_source(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_partitions_outside_the_window_stay(warehouse: Warehouse) -> None:
 
 
 def test_values_of_other_types_that_are_equal_are_no_change(warehouse: Warehouse) -> None:
-    day = {"partition_date": date(2024, 1, 1), "log_sequence": 7, "is_complete": True}
+    day = {"partition_date": date(2024, 1, 1), "log_sequence": 7, "missing_tables": [], "is_complete": True}
     types: dict[str, Any] = TABLES["computed_days"].types
     for kind in ("int64", "int16", "decimal(9, 0)"):
         written = warehouse.replace("computed_days", table([day], types | {"log_sequence": kind}), JANUARY)
@@ -97,7 +97,7 @@ def test_an_error_within_leaves_the_old_rows(warehouse: Warehouse, old: list[Row
 def test_a_block_that_fails_leaves_nothing_behind(warehouse: Warehouse) -> None:
     def write_and_fail() -> None:
         with warehouse.transaction():
-            warehouse.connection.execute("INSERT INTO computed_days VALUES ('2024-01-01', 1, true)").fetchall()
+            warehouse.connection.execute("INSERT INTO computed_days VALUES ('2024-01-01', 1, [], true)").fetchall()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

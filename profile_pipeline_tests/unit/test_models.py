@@ -67,7 +67,7 @@ def test_the_smallest_valid_record_of_each_kind_is_accepted(kind: str) -> None:
         ("orders", {"amount": "1,000"}, 'amount is "1,000"; it must be a number'),
         ("orders", {"amount": "NaN"}, 'amount is "NaN"; it must be a number'),
         ("orders", {"amount": False}, "amount is false; it must be a number"),
-        ("orders", {"amount": 1e16}, "amount is 1e+16; it must be below 10,000,000,000,000,000"),
+        ("orders", {"amount": 1e16}, "amount is 1e+16; it must be below 10,000,000,000"),
         ("events", {"date": None}, "date is missing"),
         ("events", {"participants": "a@b.c"}, 'participants is "a@b.c"; it must be a list of texts'),
         ("messages", {"user_id": None}, "user_id is missing"),
@@ -116,7 +116,7 @@ def test_a_line_that_is_no_object_is_rejected(document: str, expected: str) -> N
         (0, "0.00"),
         (0.1 + 0.2, "0.30"),
         ("29.330", "29.33"),
-        (9_999_999_999_999.99, "9999999999999.99"),
+        (9_999_999_999.99, "9999999999.99"),
     ],
 )
 def test_amounts_become_decimals_with_two_places(amount: Any, expected: str) -> None:

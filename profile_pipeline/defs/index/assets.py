@@ -12,7 +12,9 @@ from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.settings import Settings
 
 
-@daily_asset(group="index", kinds={"lancedb", "python"}, deps=["user_profiles", "user_summaries"])
+@daily_asset(
+    group="index", kinds={"lancedb", "python"}, deps=["user_profiles", "user_summaries", "messaging_decisions"]
+)
 def profile_index(
     context: dg.AssetExecutionContext,
     warehouse: WarehouseResource,
