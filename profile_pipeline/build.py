@@ -58,7 +58,8 @@ def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> C
     """Find whom the window's records touch, and note up to which entry of the log they were looked at."""
     sequence = log_sequence(warehouse)
     logs = {kind: versions_of(warehouse, kind, window.end).cache() for kind in RAW_TABLES}
-    written = warehouse.replace("touched_users", features.touched_users(**logs, window=window), window)
+    touched = features.touched_users(**logs, window=window, policy=settings.policy)
+    written = warehouse.replace("touched_users", touched, window)
     follows = {"log_sequence": sequence, "missing_tables": list(PROFILE_TABLES), "is_complete": False}
     days = [{"partition_date": day, **follows} for day in window]
     warehouse.replace("computed_days", ibis.memtable(days, schema=COMPUTED_DAYS.types), window)

@@ -91,13 +91,11 @@ def identity_changes(people: ir.Table) -> ir.Table:
     """The days from which an address stands for someone else, or for someone called otherwise.
 
     Returns:
-        `address` and `day`.
+        `address`, `day`, and its owner from then on and before: `user_id` and `previous_user_id`, null for nobody.
     """
     by_day = ibis.window(group_by="address", order_by="valid_from")
-    before = [_[column].lag().over(by_day) for column in ("user_id", "email", "name")]
-    same = ibis.and_(
-        *(_[column].identical_to(old) for column, old in zip(("user_id", "email", "name"), before, strict=True))
-    )
-    return (
-        people.mutate(is_same=same).filter(~_.is_same & (_.valid_from > BEGINNING)).select("address", day=_.valid_from)
-    )
+    seen = ("user_id", "email", "name")
+    before = people.mutate(**{f"previous_{name}": _[name].lag().over(by_day) for name in seen})
+    same = ibis.and_(*(before[name].identical_to(before[f"previous_{name}"]) for name in seen))
+    changed = before.filter(~same & (before.valid_from > BEGINNING))
+    return changed.select("address", "user_id", "previous_user_id", day=_.valid_from)

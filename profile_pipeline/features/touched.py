@@ -11,38 +11,40 @@ from ibis import _
 from profile_pipeline.features.attendance import invitations
 from profile_pipeline.features.people import identity_changes, people
 from profile_pipeline.history import days_touched
+from profile_pipeline.policy import Policy
 from profile_pipeline.tables import TOUCHED_USERS
 from profile_pipeline.window import Window
 
 
-def touched_users(users: ir.Table, orders: ir.Table, events: ir.Table, messages: ir.Table, window: Window) -> ir.Table:
+def touched_users(
+    users: ir.Table, orders: ir.Table, events: ir.Table, messages: ir.Table, *, window: Window, policy: Policy
+) -> ir.Table:
     """The users touched by a record that appears, changes, happens or disappears on a day.
 
     An event touches everyone on its list and everyone it dropped from it. Someone who becomes known by another
-    name or address (a new, renamed or deleted user, or one who changed e-mail) touches everyone on the lists
-    they are on, because those may be friends, who see them by name. Users who are not known yet are left out:
-    their own record touches them when it comes.
+    name or address (a new, renamed or deleted user, or one who changed e-mail) touches whoever may be a friend,
+    because friends see them by name. Users who are not known yet are left out: their own record touches them when
+    it comes.
 
     Args:
         users, orders, events, messages: `versions` of the raw tables up to the window's end.
         window: the days asked for.
+        policy: how many shared events make a friend.
 
     Returns:
         The columns of `touched_users`.
     """
     identities = people(users).cache()
+    changes = identity_changes(identities).filter(_.day.between(window.start, window.end)).cache()
     lists = invitations(events.select("id", "date", "participants", "valid_from", "valid_to")).cache()
-    touched_addresses = ibis.union(
-        days_touched(lists, ["address"], occurs="date").mutate(reason=ibis.literal("event")),
-        _seen_with(lists, identity_changes(identities)).mutate(reason=ibis.literal("identity")),
-    ).filter(_.day.between(window.start, window.end))
+    on_lists = days_touched(lists, ["address"], occurs="date").filter(_.day.between(window.start, window.end))
     touches = ibis.union(
-        days_touched(users.select("id", "valid_from", "valid_to"), ["id"])
-        .rename(user_id="id")
-        .mutate(reason=ibis.literal("user")),
-        days_touched(orders, ["user_id"], occurs="date").mutate(reason=ibis.literal("order")),
-        days_touched(messages, ["user_id"], occurs="sent_date").mutate(reason=ibis.literal("message")),
-        _owners(touched_addresses, identities),
+        _because("user", days_touched(users.select("id", "valid_from", "valid_to"), ["id"]).rename(user_id="id")),
+        _because("order", days_touched(orders, ["user_id"], occurs="date")),
+        _because("message", days_touched(messages, ["user_id"], occurs="sent_date")),
+        _because("event", _owners(on_lists, identities)),
+        _because("identity", _owners(changes.select("address", "day"), identities)),
+        _because("identity", _possible_friends(changes, users, lists, identities, policy)),
     ).filter(_.day.between(window.start, window.end))
     known = [
         touches.user_id == users.id,
@@ -58,15 +60,42 @@ def touched_users(users: ir.Table, orders: ir.Table, events: ir.Table, messages:
     )
 
 
-def _seen_with(lists: ir.Table, changes: ir.Table) -> ir.Table:
-    """Every address on a list, valid on the day, on which a changed address stands: `address` and `day`."""
+def _because(reason: str, touches: ir.Table) -> ir.Table:
+    return touches.select("user_id", "day", reason=ibis.literal(reason))
+
+
+def _possible_friends(
+    changes: ir.Table, users: ir.Table, lists: ir.Table, people: ir.Table, policy: Policy
+) -> ir.Table:
+    """The users who may be friends of someone whose identity changed, on the day it did: `user_id` and `day`.
+
+    They share enough lists of past events with the addresses of whoever gained or lost the changed address; whether
+    an event was cancelled is not asked.
+    """
+    claimed = users.select(user_id="id", related="email").distinct()
+    related = ibis.union(
+        changes.select("address", "day", related=_.address),
+        *(
+            changes.join(claimed, changes[owner] == claimed.user_id, rname="claimed_{name}").select(
+                "address", "day", "related"
+            )
+            for owner in ("user_id", "previous_user_id")
+        ),
+    ).distinct()
     on_list = [
-        lists.address == changes.address,
-        lists.valid_from <= changes.day,
-        changes.day < lists.valid_to,
+        lists.address == related.related,
+        lists.date <= related.day,
+        lists.valid_from <= related.day,
+        related.day < lists.valid_to,
     ]
-    shared = lists.join(changes, on_list, rname="changed_{name}").select("id", "valid_from", "day").distinct()
-    return lists.join(shared, ["id", "valid_from"]).select("address", "day")
+    attended = lists.join(related, on_list, rname="changed_{name}").select(
+        "id", "valid_from", "day", changed="changed_address"
+    )
+    seen = lists.join(attended.distinct(), ["id", "valid_from"]).select("id", "address", "day", "changed")
+    owned = [seen.address == people.address, people.valid_from <= seen.day, seen.day < people.valid_to]
+    met = seen.join(people.filter(_.user_id.notnull()), owned, rname="person_{name}")
+    shared = met.group_by("changed", "day", "user_id").agg(count=_.id.nunique())
+    return shared.filter(_["count"] >= policy.friend_min_shared_events).select("user_id", "day").distinct()
 
 
 def _owners(touched_addresses: ir.Table, people: ir.Table) -> ir.Table:
@@ -78,6 +107,6 @@ def _owners(touched_addresses: ir.Table, people: ir.Table) -> ir.Table:
     ]
     return (
         touched_addresses.join(people.filter(_.user_id.notnull()), owned, rname="person_{name}")
-        .select("user_id", "day", "reason")
+        .select("user_id", "day")
         .distinct()
     )

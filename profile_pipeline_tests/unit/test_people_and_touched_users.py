@@ -9,6 +9,7 @@ import pytest
 from profile_pipeline.features.people import identity_changes, people
 from profile_pipeline.features.touched import touched_users
 from profile_pipeline.history import versions
+from profile_pipeline.policy import Policy
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 from profile_pipeline_tests.oracle_log import empty_log, ingest_naively
@@ -122,14 +123,14 @@ def test_an_identity_changes_with_owner_name_or_current_address_only() -> None:
 
 
 ANN, BOB, CY = (user(key, 1) for key in ("ann", "bob", "cy"))
-NEW = {"ann": {"user"}, "bob": {"user"}, "cy": {"user"}}
+NEW = {key: {"identity", "user"} for key in ("ann", "bob", "cy")}
 
 
 def touched(window: Window = WEEK, **documents: list[dict[str, Any]]) -> dict[int, dict[str, set[str]]]:
     """Day of the month to user to reasons, without the first day, on which the users came."""
     documents.setdefault("users", [ANN, BOB, CY])
     found: dict[int, dict[str, set[str]]] = {}
-    for row in rows_of(touched_users(**known(**documents), window=window)):
+    for row in rows_of(touched_users(**known(**documents), window=window, policy=Policy())):
         assert row["touched_by"] == sorted(set(row["touched_by"]))
         found.setdefault(row["partition_date"].day, {})[row["user_id"]] = set(row["touched_by"])
     first = found.pop(1, None)
@@ -171,15 +172,33 @@ def test_an_order_and_a_message_touch_whom_they_are_of_and_whom_they_were_of() -
     }
 
 
-def test_who_is_called_otherwise_touches_those_on_the_same_lists() -> None:
-    events = [event("e1", 2, 3, "ann@x.org", "bob@x.org"), event("e2", 2, 3, "cy@x.org")]
+def test_who_is_called_otherwise_touches_those_who_may_be_friends() -> None:
+    events = [
+        event("e1", 2, 3, "ann@x.org", "bob@x.org", "cy@x.org"),
+        event("e2", 2, 3, "ann@x.org", "bob@x.org"),
+        event("e3", 2, 7, "cy@x.org", "bob@x.org"),
+    ]
     users = [ANN, BOB, CY, user("bob", 5, name="Robert"), user("cy", 6, age=30)]
     after = touched(Window(jan(4), jan(7)), users=users, events=events)
-    assert after == {5: {"ann": {"identity"}, "bob": {"identity", "user"}}, 6: {"cy": {"user"}}}
+    assert after == {
+        5: {"ann": {"identity"}, "bob": {"identity", "user"}},
+        6: {"cy": {"user"}},
+        7: {"bob": {"event"}, "cy": {"event"}},
+    }
+
+
+def test_events_met_at_under_two_addresses_of_one_user_count_together() -> None:
+    events = [event("e1", 2, 3, "ann@x.org", "bob@x.org"), event("e2", 2, 3, "lee@x.org", "bob@x.org")]
+    users = [ANN, BOB, CY, user("ann", 5, "lee@x.org")]
+    after = touched(Window(jan(4), jan(7)), users=users, events=events)
+    assert after == {5: {"ann": {"identity", "user"}, "bob": {"identity"}}}
 
 
 def test_who_leaves_a_list_is_not_touched_by_those_who_stay() -> None:
-    events = [event("e1", 2, 3, "ann@x.org", "bob@x.org"), event("e1", 4, 3, "bob@x.org")]
+    events = [
+        *(event(key, 2, 3, "ann@x.org", "bob@x.org") for key in ("e1", "e2")),
+        *(event(key, 4, 3, "bob@x.org") for key in ("e1", "e2")),
+    ]
     users = [ANN, BOB, CY, user("bob", 6, name="Robert")]
     assert touched(Window(jan(5), jan(7)), users=users, events=events) == {6: {"bob": {"identity", "user"}}}
 
@@ -196,7 +215,7 @@ def test_a_user_is_touched_on_the_day_of_their_deletion_and_not_after() -> None:
     events = [event("e1", 2, 6, "ann@x.org", "bob@x.org")]
     users = [ANN, BOB, CY, user("ann", 4, deleted_at="2024-01-04")]
     after = touched(Window(jan(3), jan(7)), users=users, events=events)
-    assert after == {4: {"ann": {"identity", "user"}, "bob": {"identity"}}, 6: {"bob": {"event"}}}
+    assert after == {4: {"ann": {"identity", "user"}}, 6: {"bob": {"event"}}}
 
 
 def test_an_earlier_address_on_a_list_touches_its_user() -> None:
