@@ -294,6 +294,49 @@ COMPUTED_DAYS = Table(
     },
 )
 
+PROFILE_INDEX = Table(
+    "profile_index",
+    ("user_id",),
+    {
+        "user_id": ("string", "The user."),
+        **{name: USER_SUMMARIES.columns[name] for name in ("text", "text_hash")},
+        **{name: USER_PROFILES.columns[name] for name in ("email", "name")},
+        "tags": USER_SUMMARIES.columns["tags"],
+        **{
+            name: USER_PROFILES.columns[name]
+            for name in (
+                "interests",
+                "cuisine_preference",
+                "dietary_restrictions",
+                "age",
+                "gender",
+                "occupation",
+                "home_neighborhood",
+                "work_neighborhood",
+                "relationship_status",
+                "number_of_events_attended",
+                "first_event_date",
+                "last_event_date",
+                "last_message_sent_date",
+                "next_eligible_date",
+                "total_orders",
+                "total_spent",
+                "last_order_date",
+                "personalization_score",
+                "has_enough_fields_to_personalize",
+                "is_on_team",
+                "is_healthy_active_user",
+                "is_first_time_user",
+            )
+        },
+        "profile_date": ("date", "The day on which the facts of the profile last changed."),
+    },
+)
+"""What a build of the index is given. It is no table of the warehouse: the index adds `model` and `vector`.
+
+The decision is not here: it changes with the day, and nothing would rewrite it.
+"""
+
 RAW_TABLES = {"users": RAW_USERS, "orders": RAW_ORDERS, "events": RAW_EVENTS, "messages": RAW_MESSAGES}
 """Kind of record to its log."""
 

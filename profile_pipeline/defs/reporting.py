@@ -13,7 +13,7 @@ import dagster as dg
 from profile_pipeline.build import Computed
 from profile_pipeline.defs.lineage import column_deps
 from profile_pipeline.ingestion import Ingested
-from profile_pipeline.tables import TABLES
+from profile_pipeline.tables import PROFILE_INDEX, TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 
@@ -25,12 +25,9 @@ CELL_LENGTH = 60
 
 
 def column_schema(name: str) -> dict[str, Any]:
-    """A table's columns with their meanings; nothing for an asset that is no table of the warehouse."""
-    if name not in TABLES:
-        return {}
-    columns = [
-        dg.TableColumn(column, type_, description=meaning) for column, (type_, meaning) in TABLES[name].columns.items()
-    ]
+    """An asset's columns with their meanings."""
+    shown = PROFILE_INDEX if name == PROFILE_INDEX.name else TABLES[name]
+    columns = [dg.TableColumn(column, type_, description=meaning) for column, (type_, meaning) in shown.columns.items()]
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
@@ -105,6 +102,11 @@ def preview(warehouse: Warehouse, name: str, window: Window) -> dg.MetadataValue
         window.start,
         window.end,
     )
+    return table_of(rows)
+
+
+def table_of(rows: list[dict[str, Any]]) -> dg.MetadataValue:
+    """Records as a table in Markdown."""
     if not rows:
         return dg.MetadataValue.md("no rows in these partitions")
     header = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]

@@ -32,7 +32,7 @@ def personalization_flags(users: ir.Table, event_features: ir.Table, policy: Pol
     key = ["partition_date", "user_id"]
     counts = event_features.select(*key, attended=_.number_of_events_attended)
     known = counts.left_join(users, key, rname="record_{name}")
-    filled = ibis.greatest(sum(_[name].notnull().cast("int64") for name in PROFILE_FIELDS), 0)
+    filled = sum(_[name].notnull().cast("int64") for name in PROFILE_FIELDS)
     missing = ibis.array([ibis.ifelse(_[name].isnull(), name, None) for name in KEY_FIELDS])
     domain = _.email.split("@")[1]
     return (

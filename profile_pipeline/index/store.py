@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from profile_pipeline.errors import PipelineError, TransientError
-from profile_pipeline.tables import MONEY, USER_PROFILES, USER_SUMMARIES
+from profile_pipeline.tables import MONEY, PROFILE_INDEX
 
 TABLE = "profiles"
 PRODUCTION = "production"
@@ -28,35 +28,8 @@ PRODUCTION = "production"
 
 TEXT_COLUMNS = ("user_id", "text", "text_hash")
 
-FILTER_COLUMNS = (
-    "email",
-    "name",
-    "tags",
-    "interests",
-    "cuisine_preference",
-    "dietary_restrictions",
-    "age",
-    "gender",
-    "occupation",
-    "home_neighborhood",
-    "work_neighborhood",
-    "relationship_status",
-    "number_of_events_attended",
-    "first_event_date",
-    "last_event_date",
-    "last_message_sent_date",
-    "next_eligible_date",
-    "total_orders",
-    "total_spent",
-    "last_order_date",
-    "personalization_score",
-    "has_enough_fields_to_personalize",
-    "is_on_team",
-    "is_healthy_active_user",
-    "is_first_time_user",
-    "profile_date",
-)
-"""What people filter on. The decision is not here: it changes with the day, and nothing would rewrite it."""
+FILTER_COLUMNS = tuple(name for name in PROFILE_INDEX.columns if name not in TEXT_COLUMNS)
+"""What people filter on."""
 
 ARROW_TYPES = {
     "string": pa.string(),
@@ -69,13 +42,7 @@ ARROW_TYPES = {
 }
 """Ibis type of the catalogue to the type in the index."""
 
-CATALOGUE = (
-    USER_PROFILES.types
-    | {name: USER_SUMMARIES.types[name] for name in (*TEXT_COLUMNS, "tags")}
-    | {"profile_date": USER_PROFILES.types["partition_date"]}
-)
-
-INPUT_SCHEMA = pa.schema([(name, ARROW_TYPES[CATALOGUE[name]]) for name in (*TEXT_COLUMNS, *FILTER_COLUMNS)])
+INPUT_SCHEMA = pa.schema([(name, ARROW_TYPES[type_]) for name, type_ in PROFILE_INDEX.types.items()])
 """What a build is given: one row for each profile."""
 
 ROW_SCHEMA = INPUT_SCHEMA.append(pa.field("model", pa.string()))

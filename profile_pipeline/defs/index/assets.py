@@ -7,6 +7,8 @@ import dagster as dg
 
 from profile_pipeline import build
 from profile_pipeline.defs.daily import daily_asset, failing_well
+from profile_pipeline.defs.partitions import window_of
+from profile_pipeline.defs.reporting import PREVIEW_ROWS, table_of
 from profile_pipeline.defs.resources import WarehouseResource
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.settings import Settings
@@ -35,8 +37,11 @@ def profile_index(
             on_stage=lambda stage: context.log.info(f"index: {stage}"),
             on_progress=lambda done, total: context.log.info(f"embedded {done} of {total} texts"),
         )
-    return dg.MaterializeResult(
-        metadata={
+        wanted = build.indexable_profiles(opened, build.last_computed_day(opened))
+        shown = wanted.order_by("user_id").limit(PREVIEW_ROWS).to_pyarrow().to_pylist()
+    # On the last partition alone, as everywhere: a range logs an event for each of its days.
+    context.add_asset_metadata(
+        {
             "dagster/row_count": report.rows,
             "version": report.version,
             "model": report.model,
@@ -44,5 +49,8 @@ def profile_index(
             "deleted": report.deleted,
             "embedded": report.embedded,
             "promoted": report.promoted,
-        }
+            "preview": table_of(shown),
+        },
+        partition_key=window_of(context).end.isoformat(),
     )
+    return dg.MaterializeResult()
