@@ -34,8 +34,9 @@ demo: $(INSTALLED) ## Build the sample and show what comes out
 ui: $(INSTALLED) ## Serve Dagster's UI with its schedule and sensors
 	@$(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
 
+# A process for each core, and each file in one of them, because its tests share what takes long to build.
 test: $(INSTALLED) ## Run the tests with their coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 check: format lint types definitions ## Check format, lint, types and definitions
 
