@@ -7,13 +7,11 @@ from profile_pipeline.profiles.assembly import user_profiles
 from profile_pipeline.profiles.decisions import decisions_as_of, messaging_decisions
 from profile_pipeline.profiles.latest import latest_profiles
 from profile_pipeline.profiles.reading import profiles_as_of
-from profile_pipeline.profiles.sql import table_macros
 
 __all__ = [
     "decisions_as_of",
     "latest_profiles",
     "messaging_decisions",
     "profiles_as_of",
-    "table_macros",
     "user_profiles",
 ]
