@@ -91,9 +91,11 @@ def test_ingesting_again_adds_nothing_and_drops_nothing(steps: list[Step]) -> No
                 assert subject.log(kind)[: len(rows)] == rows
 
 
+# One ingestion: a claim that comes late, for a day before another's claim in the log, is accepted, and the asset check
+# `raw_users_emails_are_unique` names the two.
 @laws
-@given(steps=histories())
-def test_no_two_live_users_share_an_address_on_any_day(steps: list[Step]) -> None:
+@given(steps=histories(max_steps=1))
+def test_after_one_ingestion_no_two_live_users_share_an_address_on_any_day(steps: list[Step]) -> None:
     with ingestion() as subject:
         for step in steps:
             subject.run(step.documents, step.window)
