@@ -1,5 +1,7 @@
 """Where and how Dagster keeps its own state.
 
+Outside `defs/`, because loading definitions should not load a database toolkit.
+
 What belongs here: the folder of run history, logs and artifacts, and writing a long range's events at a bearable
 cost. What does not: every other property of the instance (`dagster.yaml`).
 """
