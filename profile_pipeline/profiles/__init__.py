@@ -5,12 +5,10 @@ Pure functions, Ibis table in, Ibis table out: no input or output here, no Dagst
 
 from profile_pipeline.profiles.assembly import user_profiles
 from profile_pipeline.profiles.decisions import decisions_as_of, messaging_decisions
-from profile_pipeline.profiles.latest import latest_profiles
 from profile_pipeline.profiles.reading import profiles_as_of
 
 __all__ = [
     "decisions_as_of",
-    "latest_profiles",
     "messaging_decisions",
     "profiles_as_of",
     "user_profiles",
