@@ -14,22 +14,26 @@ Where the specification is silent:
   number.
 - An amount has at most 2 decimal places; noise of floating-point arithmetic, such as 30.000000000000004, is
   no place. It may be written as a string.
-- MongoDB's extended JSON is read: `{"$oid": …}`, `{"$date": …}` and the `$number…` forms; `_id` stands for
-  `id`.
+- MongoDB's extended JSON is read: `{"$oid": …}`, `{"$date": …}`, UUIDs and the `$number…` forms; `_id` stands
+  for `id`.
 """
 
+import base64
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
+from profile_pipeline.records.dialect import PLAIN, Dialect, value_at
 from profile_pipeline.records.email import normalise_email
 from profile_pipeline.records.moments import Moment, read_moment
 
@@ -142,7 +146,7 @@ def _addresses(value: Any, reading: Reading) -> list[str] | None:
 
 
 def _age(value: Any, _: Reading) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not Decimal(repr(value)) % 1 == 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value % 1:
         raise _not(value, "it must be a whole number")
     if not AGE_RANGE[0] <= value <= AGE_RANGE[1]:
         raise _not(value, f"it must be between {AGE_RANGE[0]} and {AGE_RANGE[1]}")
@@ -283,6 +287,9 @@ class Message(Record):
 MODELS: dict[str, type[Record]] = {"users": User, "orders": Order, "events": Event, "messages": Message}
 """Kind of record to its model."""
 
+LIST_FIELDS = ("interests", "cuisine_preference", "dietary_restrictions", "participants")
+"""Fields that hold several values."""
+
 CLOCK_TIMES = ("created_at", "updated_at", "deleted_at")
 """Fields whose column is a timestamp; the others that hold a time are business days."""
 
@@ -299,27 +306,26 @@ class Parsed:
     known_days: tuple[date, ...]
 
 
-def parse(kind: str, document: str, zone: ZoneInfo, *, fold_email_aliases: bool = False) -> Parsed:
-    """Read one document of a kind.
+def parse(
+    kind: str, document: str, zone: ZoneInfo, *, fold_email_aliases: bool = False, dialect: Dialect = PLAIN
+) -> Parsed:
+    """Read one document of a kind, written in a dialect.
 
     Raises:
         Rejected: it is unreadable or breaks the model of its kind; the reason names every field at fault.
     """
     fields = _fields(document)
-    names = MODELS[kind].model_fields
-    object_id = fields["_id"]["$oid"] if _is_object_id(fields.get("_id")) else None
-    if fields.get("id") is None and "_id" in fields:
-        fields["id"] = fields["_id"]
-    elif _is_object_id(fields.get("id")):
-        object_id = fields["id"]["$oid"]
-    values = {name: _unwrapped(fields.get(name)) for name in names}
+    values = {name: _bare(value_at(fields, dialect.path(name)), name, dialect) for name in MODELS[kind].model_fields}
+    if values["id"] is None:
+        values["id"] = _unwrapped(fields.get("_id"))
+    made = _made(fields, dialect, zone)
     reading = Reading(zone, fold_email_aliases)
     try:
         record = MODELS[kind].model_validate(values, context=reading)
     except ValidationError as error:
         reason = "; ".join(_in_words(fault) for fault in error.errors())  # type: ignore[arg-type]
-        raise Rejected(reason, _record_id(values["id"]), _latest_day(kind, values, object_id, zone)) from None
-    return _parsed(record, _object_time(object_id, zone))
+        raise Rejected(reason, _record_id(values["id"]), _latest_day(kind, values, made, zone)) from None
+    return _parsed(record, made)
 
 
 def known_days(parsed: Parsed, first_partition: date) -> tuple[date, ...]:
@@ -369,29 +375,53 @@ def _is_object_id(value: Any) -> bool:
     )
 
 
+def _bare(value: Any, name: str, dialect: Dialect) -> Any:
+    """A field's value without what its system dresses it in."""
+    if dialect.has_links and name not in LIST_FIELDS and isinstance(value, list) and len(value) < 2:
+        value = value[0] if value else None
+    return _unwrapped(value)
+
+
 def _unwrapped(value: Any) -> Any:
     """A value of MongoDB's extended JSON as plain JSON; any other value as it is."""
     if not isinstance(value, dict) or len(value) != 1:
         return value
     ((wrapper, inner),) = value.items()
     try:
-        match wrapper:
-            case "$oid" | "$numberDecimal":
-                return str(inner)
-            case "$date":
-                return _unwrapped(inner)
-            case "$numberInt" | "$numberLong":
-                return int(inner)
-            case "$numberDouble":
-                return float(inner)
-    except (TypeError, ValueError):
-        pass
-    return value
+        return WRAPPERS[wrapper](inner)
+    except (KeyError, TypeError, ValueError):
+        return value
 
 
-def _object_time(object_id: str | None, zone: ZoneInfo) -> Moment | None:
-    """The time inside an ObjectId: its first four bytes are seconds since 1970."""
-    return read_moment(int(object_id[:8], 16) * 1000, zone) if object_id else None
+def _uuid(binary: dict[str, str]) -> str:
+    if binary["subType"] not in ("4", "04"):
+        raise ValueError(binary["subType"])
+    return str(UUID(bytes=base64.b64decode(binary["base64"])))
+
+
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    "$oid": str,
+    "$uuid": str,
+    "$binary": _uuid,
+    "$date": _unwrapped,
+    "$numberDecimal": str,
+    "$numberInt": int,
+    "$numberLong": int,
+    "$numberDouble": float,
+}
+"""Extended JSON: the only name in an object to the reader of its value."""
+
+
+def _made(fields: dict[str, Any], dialect: Dialect, zone: ZoneInfo) -> Moment | None:
+    """When the system says that the record was made: the first four bytes of an ObjectId are seconds since 1970."""
+    if dialect.system_time:
+        try:
+            return read_moment(value_at(fields, dialect.system_time), zone)
+        except ValueError:
+            return None
+    keys = (value_at(fields, dialect.path("id")), fields.get("_id"))
+    object_ids: Iterator[dict[str, str]] = filter(_is_object_id, keys)  # type: ignore[arg-type]
+    return next((read_moment(int(key["$oid"][:8], 16) * 1000, zone) for key in object_ids), None)
 
 
 def _in_words(fault: dict[str, Any]) -> str:
@@ -402,10 +432,9 @@ def _record_id(value: Any) -> str | None:
     return value.strip() if isinstance(value, str) else str(value) if isinstance(value, int) else None
 
 
-def _latest_day(kind: str, values: dict[str, Any], object_id: str | None, zone: ZoneInfo) -> date | None:
+def _latest_day(kind: str, values: dict[str, Any], made: Moment | None, zone: ZoneInfo) -> date | None:
     """The latest day a rejected document was known on, by its readable times; None if none can be read."""
     model = MODELS[kind]
-
     names = [model.created_field, "updated_at", "deleted_at", model.business_date_field]
     written = {name: value for name in names if name and (value := _blank_to_none(values.get(name))) is not None}
     days: dict[str, date] = {}
@@ -417,13 +446,13 @@ def _latest_day(kind: str, values: dict[str, Any], object_id: str | None, zone: 
         return max(changes or days.values())
     if written:
         return None
-    return object_time.day if (object_time := _object_time(object_id, zone)) else UNDATED
+    return made.day if made else UNDATED
 
 
-def _parsed(record: Record, object_time: Moment | None) -> Parsed:
+def _parsed(record: Record, made: Moment | None) -> Parsed:
     changes = [moment for moment in (record.created, record.updated_at, record.deleted_at) if moment]
-    days = changes or [moment for moment in (record.occurred or object_time,) if moment]
-    changed = record.updated_at or record.created or record.occurred or object_time
+    days = changes or [moment for moment in (record.occurred or made,) if moment]
+    changed = record.updated_at or record.created or record.occurred or made
     row: dict[str, Any] = {}
     for name in type(record).model_fields:
         value = getattr(record, name)

@@ -7,6 +7,7 @@ which a property test holds. Set-based typing is some twenty times faster than b
 document.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +17,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 
-from profile_pipeline.records.models import MODELS, Reading, Rejected, known_days, parse
+from profile_pipeline.records.dialect import PLAIN, Dialect, Path
+from profile_pipeline.records.models import LIST_FIELDS, MODELS, Reading, Rejected, known_days, parse
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 
@@ -44,15 +46,18 @@ ZONE_YEARS_PATTERN = r"(?:19[7-9]\d|20[0-2]\d|203[0-5])"
 EPOCH_MILLISECONDS = r"\d{12}|1\d{12}"
 """Whole milliseconds from 1973 to 2033, within `ZONE_YEARS`."""
 
+OBJECT_ID = r'\{"\$oid":"[0-9A-Fa-f]{24}"\}'
+
 TIME_FIELDS = ("created_at", "updated_at", "deleted_at", "date", "sent_date", "created_date")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What screening needs beside the documents: how values are read, and the first partition."""
+    """What screening needs beside the documents: how values are read, the first partition, where fields are."""
 
     reading: Reading
     first_partition: date
+    dialect: Dialect = PLAIN
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ def _verdict(kind: str, row: tuple[Any, ...], rules: Rules, window: Window | Non
             verdict["document"],
             rules.reading.zone,
             fold_email_aliases=rules.reading.fold_email_aliases,
+            dialect=rules.dialect,
         )
     except Rejected as rejection:
         days = None if rejection.known_on is None else [max(rejection.known_on, rules.first_partition)]
@@ -176,18 +182,15 @@ def _fast_lane(
     typed = {name: field.value for name, field in fields.items()} | times.columns(kind)
     plain = " AND ".join(["is_dated", *(f"({fields[name].plain})" for name in fields if name not in TIME_FIELDS)])
     dated = " AND ".join(f"({fields[name].plain})" for name in fields if name in TIME_FIELDS)
-    structure = "{" + ", ".join(f'"{name}": "JSON"' for name in [*fields, "_id"]) + "}"
     named = ", ".join(f"{value} AS typed_{name}" for name, value in typed.items())
     kept = typed_columns(kind) if only is None else only
     columns = "".join(f", CASE WHEN plain THEN typed_{name} END AS {name}" for name in kept)
     document = "document" if only is None else "CASE WHEN NOT plain THEN document END AS document"
-    raw_documents = f"(SELECT *, try(json_transform(document, '{structure}')) AS raw FROM {documents})"
-    # Objects as keys may hold a time, which is left to the other lane.
     dated_documents = f"""(
-        SELECT *, {_days(kind, rules.first_partition)} AS all_days, coalesce(raw._id IS NULL
-            AND NOT starts_with(raw.id, '{{') AND {dated}
+        SELECT *, {_days(kind, rules.first_partition)} AS all_days, coalesce({dated}
+            AND raw.id IS NOT NULL AND (raw.made IS NULL OR at_made IS NOT NULL)
             AND NOT regexp_matches(document, '{LENIENT_JSON}'), false) AS is_dated
-        FROM {times.layer(kind, raw_documents)}
+        FROM {times.layer(kind, _raw_documents(kind, documents, rules.dialect))}
     )"""
     return f"""
         SELECT position, source, {document}, content_hash,
@@ -204,6 +207,60 @@ def _fast_lane(
             )
         )
     """
+
+
+def _raw_documents(kind: str, documents: str, dialect: Dialect) -> str:
+    """The relation with `raw`, the JSON of each field as `models.parse` finds it, and of `made`, beside what it had.
+
+    It is text, because pieces of JSON values are none. Extended JSON and lists of one are bare there, in the forms
+    that drivers write; others are left as they are.
+    """
+    paths = {name: dialect.path(name) for name in MODELS[kind].model_fields} | {"_id": ("_id",)}
+    if dialect.system_time:
+        paths["made"] = dialect.system_time
+    structure: dict[str, Any] = {}
+    for *outer, last in paths.values():
+        level = structure
+        for name in outer:
+            level = level.setdefault(name, {})
+        level[last] = "JSON"
+    bare = {name: _bare(_text_of(path), name, dialect) for name, path in paths.items()}
+    bare["id"] = f"coalesce({bare['id']}, {bare['_id']})"
+    bare.setdefault("made", _object_milliseconds(_text_of(paths["id"]), _text_of(paths["_id"])))
+    del bare["_id"]
+    raw = ", ".join(f"{name} := {value}" for name, value in bare.items())
+    text = json.dumps(structure).replace("'", "''")
+    read = f"(SELECT *, try(json_transform(document, '{text}')) AS read FROM {documents})"
+    return f"(SELECT * EXCLUDE (read), struct_pack({raw}) AS raw FROM {read})"
+
+
+def _text_of(path: Path) -> str:
+    return "(read." + ".".join('"' + name.replace('"', '""') + '"' for name in path) + "::VARCHAR)"
+
+
+def _bare(raw: str, name: str, dialect: Dialect) -> str:
+    """A field's JSON without what its system dresses it in."""
+    if dialect.has_links and name not in LIST_FIELDS:
+        raw = rf"""CASE WHEN regexp_full_match({raw}, '\["[^"\\]*"\]') THEN {raw}[2:-2] ELSE {raw} END"""
+    if name in TIME_FIELDS:
+        is_number = rf"""regexp_full_match({raw}, '\{{"\$date":\{{"\$numberLong":"\d+"\}}\}}')"""
+        return f"""CASE WHEN NOT starts_with({raw}, '{{') THEN {raw}
+            WHEN starts_with({raw}, '{{"$date":"') THEN {raw}[10:-2]
+            WHEN {is_number} THEN {raw}[26:-4] ELSE {raw} END"""
+    if name in ("id", "_id", "user_id", "event_id"):
+        return f"CASE WHEN regexp_full_match({raw}, '{OBJECT_ID}') THEN {raw}[9:-2] ELSE {raw} END"
+    if name == "amount":
+        return f"""CASE WHEN starts_with({raw}, '{{"$numberDecimal":"') THEN {raw}[19:-2] ELSE {raw} END"""
+    return raw
+
+
+def _object_milliseconds(*raws: str) -> str:
+    """The time inside the first of some values that is an ObjectId, as epoch milliseconds."""
+    cases = " ".join(
+        f"WHEN regexp_full_match({raw}, '{OBJECT_ID}') THEN (('0x' || {raw}[10:17])::BIGINT * 1000)::VARCHAR"
+        for raw in raws
+    )
+    return f"CASE {cases} END"
 
 
 def _typed(name: str, kind: str, reading: Reading) -> Typed:
@@ -292,8 +349,9 @@ def _days(kind: str, first_partition: date) -> str:
     first = f"DATE '{first_partition}'"
     changes = [f"day_{name}" for name in (model.created_field, "updated_at", "deleted_at")]
     known = ", ".join(f"CASE WHEN {day} IS NOT NULL THEN greatest({day}, {first}) END" for day in changes)
+    business = f"day_{model.business_date_field}, " if model.business_date_field else ""
     # `greatest` passes over nulls.
-    fallback = f"greatest(day_{model.business_date_field}, {first})" if model.business_date_field else first
+    fallback = f"greatest(coalesce({business}day_made), {first})"
     return f"""CASE WHEN coalesce({", ".join(changes)}) IS NULL THEN [{fallback}]
         ELSE list_sort(list_distinct([{known}])) END"""
 
@@ -328,7 +386,7 @@ class _Times:
 
     def layer(self, kind: str, raw_documents: str) -> str:
         """The relation with the instants and days of all times beside what it had."""
-        names = [name for name in MODELS[kind].model_fields if name in TIME_FIELDS]
+        names = [*(name for name in MODELS[kind].model_fields if name in TIME_FIELDS), "made"]
         instants = ", ".join(f"{self._instant(f'raw.{name}')} AS at_{name}" for name in names)
         days = ", ".join(f"{self._day(name)} AS day_{name}" for name in names)
         return f"(SELECT *, {days} FROM (SELECT *, {instants} FROM {raw_documents}))"
@@ -336,7 +394,7 @@ class _Times:
     def columns(self, kind: str) -> dict[str, str]:
         """The columns that are made from several fields."""
         model = MODELS[kind]
-        order = ("updated_at", model.created_field, model.business_date_field)
+        order = ("updated_at", model.created_field, model.business_date_field, "made")
         changed = ", ".join(f"at_{name}" for name in order if name)
         return {
             "created_at": f"at_{model.created_field}",

@@ -58,6 +58,7 @@ def test_the_smallest_valid_record_of_each_kind_is_accepted(kind: str) -> None:
         ("users", {"interests": ["a", 5]}, 'interests is ["a", 5]; its item 2 must be text, not 5'),
         ("users", {"is_on_team": "yes"}, 'is_on_team is "yes"; it must be true or false'),
         ("users", {"is_on_team": 1}, "is_on_team is 1; it must be true or false"),
+        ("users", {"age": {"$numberDouble": "Infinity"}}, "age is Infinity; it must be a whole number"),
         ("orders", {"user_id": ""}, "user_id is missing"),
         ("orders", {"date": None}, "date is missing"),
         ("orders", {"amount": None}, "amount is missing"),
