@@ -6,7 +6,7 @@ from hypothesis import settings
 
 FOREIGN = ("PROFILE_PIPELINE_", "MONGODB_", "AIRTABLE_", "EMBEDDING_MODEL", "DAGSTER_HOME")
 
-for variable in [name for name in os.environ if name.startswith(FOREIGN)]:
+for variable in [name for name in os.environ if name.startswith(FOREIGN) and name != "MONGODB_TEST_URI"]:
     del os.environ[variable]
 # Read when definitions are imported; set, because a developer's `.env` would give others.
 os.environ["PROFILE_PIPELINE_START_DATE"] = "2024-01-01"
