@@ -10,7 +10,7 @@ second run over the same log writes no row.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ from ibis import _
 
 from profile_pipeline import features, profiles
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.extraction import Progress as Reading
 from profile_pipeline.history import as_of_join, versions
 from profile_pipeline.index.build import BuildReport, Stage
 from profile_pipeline.index.build import build as build_index
@@ -28,9 +29,9 @@ from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.embedding import Progress as EmbeddingProgress
 from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
 from profile_pipeline.index.text import user_summaries as summaries_of
-from profile_pipeline.ingestion import Ingested, ingest
+from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_sequence
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources import source_for
+from profile_pipeline.sources import FileSource, source_for
 from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES
 from profile_pipeline.warehouse import Warehouse, Written
 from profile_pipeline.window import Window
@@ -49,9 +50,19 @@ Progress = Callable[[str, Ingested | Computed], None]
 """Called after each table with its name and what was done."""
 
 
-def raw(warehouse: Warehouse, settings: Settings, window: Window, kind: str) -> Ingested:
+def raw(
+    warehouse: Warehouse,
+    settings: Settings,
+    window: Window,
+    kind: str,
+    on_progress: Callable[[Reading], None] = lambda reading: None,
+) -> Ingested:
     """Add the versions known on the window's days to the log of a kind, and what is rejected to quarantine."""
-    return ingest(warehouse, source_for(kind, settings), kind, window, settings)
+    source = source_for(kind, settings)
+    if isinstance(source, FileSource):
+        return ingest(warehouse, source, kind, window, settings)
+    with closing(source):
+        return ingest_changes(warehouse, source, kind, window, settings, on_progress=on_progress)
 
 
 def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
@@ -189,24 +200,32 @@ STEPS: dict[str, Callable[[Warehouse, Settings, Window], Computed]] = {
 
 
 def build(
-    warehouse: Warehouse, settings: Settings, window: Window, on_progress: Progress = lambda name, done: None
+    warehouse: Warehouse,
+    settings: Settings,
+    window: Window,
+    on_progress: Progress = lambda name, done: None,
+    on_reading: Callable[[Reading], None] = lambda reading: None,
 ) -> None:
     """Bring every table of the warehouse up to date for a window.
 
     Raises:
-        PipelineError: a source cannot be read, or more records of a kind were rejected than the policy allows.
+        PipelineError: a source cannot be read, or more records of a kind were rejected, or are gone from a live
+            source, than the policy allows.
     """
     for name, kind in RAW_STEPS.items():
-        ingested = raw(warehouse, settings, window, kind)
+        ingested = raw(warehouse, settings, window, kind, on_reading)
         on_progress(name, ingested)
-        if ingested.rejected_share > settings.policy.max_rejected_share:
-            raise PipelineError(rejected_too_many(name, ingested, settings))
+        problem = rejected_too_many(name, ingested, settings) or deleted_too_many(name, ingested, settings)
+        if problem:
+            raise PipelineError(problem)
     for name, step in STEPS.items():
         on_progress(name, step(warehouse, settings, window))
 
 
-def rejected_too_many(name: str, ingested: Ingested, settings: Settings) -> str:
-    """Why a batch is refused, with the most frequent reason."""
+def rejected_too_many(name: str, ingested: Ingested, settings: Settings) -> str | None:
+    """Why a batch is refused, with the most frequent reason; None if it is not."""
+    if ingested.rejected_share <= settings.policy.max_rejected_share:
+        return None
     reason, count = ingested.reasons.most_common(1)[0]
     return (
         f"{name}: {ingested.rejected} of {ingested.rows_in} records were rejected, more than the "
@@ -215,9 +234,16 @@ def rejected_too_many(name: str, ingested: Ingested, settings: Settings) -> str:
     )
 
 
-def log_sequence(warehouse: Warehouse) -> int:
-    """The newest entry of all logs, 0 when they are empty."""
-    return max(warehouse.scalar(f"SELECT max(sequence) FROM {table.name}") for table in RAW_TABLES.values())
+def deleted_too_many(name: str, ingested: Ingested, settings: Settings) -> str | None:
+    """Why deletions are not believed; None if they are."""
+    deletions = ingested.deletions
+    if deletions is None or deletions.is_plausible:
+        return None
+    return (
+        f"{name}: {deletions.gone:,} of {deletions.known:,} records are gone from the source, more than the "
+        f"{settings.policy.max_deleted_share:.0%} that PROFILE_PIPELINE_POLICY__MAX_DELETED_SHARE allows; none was "
+        "deleted here; look at the source, or allow more for one run"
+    )
 
 
 def days_owed(warehouse: Warehouse) -> list[date]:

@@ -1,23 +1,38 @@
-"""From a source to the raw log: which versions are new, and what is rejected.
+"""From documents to the raw log: which versions are new, and what is rejected.
 
-What belongs here: adding to the log the versions of a window that it does not hold, and to the quarantine
-what breaks its model, in one transaction. What does not: what a valid record is (`records/`), where documents
-come from (`sources/`), and what the log means as of a day (`history.py`).
+What belongs here: adding to the log the versions of some days that it does not hold, and to the quarantine what
+breaks its model, in one transaction. What does not: what a valid record is (`records/`), where documents come
+from (`sources/`), reading live ones bit by bit (`extraction.py`), and what the log means as of a day
+(`history.py`).
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 
 import duckdb
 import pyarrow as pa
 
+from profile_pipeline.extraction import (
+    Extracted,
+    Progress,
+    finish,
+    finish_reconciling,
+    plan_extraction,
+    stage,
+    staged,
+)
+from profile_pipeline.reconciliation import Deletions, find_deletions, list_present, write_tombstones
+from profile_pipeline.records.dialect import PLAIN, Dialect
 from profile_pipeline.records.holders import Claim, second_holders
 from profile_pipeline.records.models import Reading
 from profile_pipeline.records.screening import Rules, screen, typed_columns
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources.base import Documents, Source
+from profile_pipeline.sources.base import Documents
+from profile_pipeline.sources.files import FileSource
+from profile_pipeline.sources.live import LiveSource
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
@@ -28,6 +43,10 @@ SHOWN_REASONS = 20
 TEMPORARY = ("screened", "candidates", "additions", "rejections")
 
 
+MEMORY = "1GB"
+"""What adding to the log may hold, whatever was read; beyond it DuckDB spills to disk, without taking much longer."""
+
+
 @dataclass(frozen=True)
 class Ingested:
     """What one ingestion did, in documents of the window unless said otherwise.
@@ -35,6 +54,7 @@ class Ingested:
     `rows_in` documents concern the window, `rejected` of them broke their model or claimed another user's
     address, `newly_quarantined` of these were not in quarantine before. `versions_added` counts rows of the
     log, of which a document has one for each day it is known on. `reasons` holds the most frequent ones.
+    `extracted` and `deletions` tell of live sources only.
     """
 
     rows_in: int
@@ -42,7 +62,9 @@ class Ingested:
     rejected: int
     newly_quarantined: int
     reasons: Counter[str]
-    is_source_missing: bool
+    is_source_missing: bool = False
+    extracted: Extracted | None = None
+    deletions: Deletions | None = None
 
     @property
     def rejected_share(self) -> float:
@@ -50,7 +72,7 @@ class Ingested:
         return self.rejected / self.rows_in if self.rows_in else 0.0
 
 
-def ingest(warehouse: Warehouse, source: Source, kind: str, window: Window, settings: Settings) -> Ingested:
+def ingest(warehouse: Warehouse, source: FileSource, kind: str, window: Window, settings: Settings) -> Ingested:
     """Add the versions of a window to the log of a kind, and what is rejected to the quarantine.
 
     The log of a window depends on the source and on what the log held before, not on how the window is cut: a
@@ -62,29 +84,113 @@ def ingest(warehouse: Warehouse, source: Source, kind: str, window: Window, sett
     Raises:
         PipelineError: the source cannot be read; nothing has been written then.
     """
-    connection = warehouse.connection
-    rules = Rules(Reading(settings.zone, settings.policy.fold_email_aliases), settings.start_date)
     documents = source.read(kind, window)
-    with _registered(connection, documents), warehouse.transaction():
-        screen(connection, kind, "documents", "screened", rules, window=window)
-        _find_candidates(connection, window)
-        _find_additions(connection, kind, window)
-        _find_rejections(connection, kind, window)
-        if kind == "users":
-            _reject_second_holders(connection)
-        versions_added = _append(connection, kind)
-        newly_quarantined = _quarantine(connection)
-        rows_in = warehouse.scalar(
-            "SELECT count(*) FROM (SELECT position FROM candidates UNION SELECT position FROM rejections)"
-        )
-        rejected = warehouse.scalar("SELECT count(DISTINCT position) FROM rejections")
-        reasons = connection.execute(
-            "SELECT reason, count(DISTINCT position) AS documents FROM rejections GROUP BY reason "
-            f"ORDER BY documents DESC, reason LIMIT {SHOWN_REASONS}"
-        ).fetchall()
-        for table in TEMPORARY:
-            connection.execute(f"DROP TABLE {table}")
-    return Ingested(rows_in, versions_added, rejected, newly_quarantined, Counter(dict(reasons)), documents.is_missing)
+    with _registered(warehouse.connection, documents), warehouse.transaction():
+        ingested = add(warehouse, kind, "documents", rules_of(settings), window)
+    return replace(ingested, is_source_missing=documents.is_missing)
+
+
+def ingest_changes(
+    warehouse: Warehouse,
+    source: LiveSource,
+    kind: str,
+    window: Window,
+    settings: Settings,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Ingested:
+    """Bring the log of a kind up to what a live source knows at the end of a window.
+
+    Versions are added on whichever day up to the window's end they are known, because what the source committed
+    since the watermark has to be in the log before the watermark may move over it; days before the window that
+    gained some owe a recompute then. A second run adds nothing.
+
+    What was read is added in one transaction with the watermark; what the source no longer has follows, when it is
+    due, in one of its own.
+
+    Raises:
+        PipelineError: the source cannot be read; what was read so far is staged, and the next run goes on there.
+    """
+    plan = plan_extraction(warehouse, source, kind, window, settings)
+    rules = rules_of(settings, source.dialect(kind))
+    days = Window(min(settings.start_date, window.start), window.end)
+    extracted = stage(warehouse, source, plan, on_progress)
+    if plan.is_reconciling:
+        list_present(warehouse, source, plan, rules)
+    with warehouse.tuned(memory_limit=MEMORY), warehouse.transaction():
+        ingested = add(warehouse, kind, staged(kind), rules, days, filed_on=window.start)
+        finish(warehouse, plan)
+    ingested = replace(ingested, extracted=extracted)
+    if not plan.is_reconciling:
+        return ingested
+    deletions = find_deletions(warehouse, source, plan, rules, settings.policy.max_deleted_share)
+    if not deletions.is_plausible:
+        return replace(ingested, deletions=deletions)
+    with warehouse.transaction():
+        found = add(warehouse, kind, staged(kind), rules, days, filed_on=window.start)
+        tombstones = write_tombstones(warehouse, plan, log_sequence(warehouse))
+        finish_reconciling(warehouse, plan)
+    return replace(
+        ingested,
+        rows_in=ingested.rows_in + found.rows_in,
+        versions_added=ingested.versions_added + found.versions_added + tombstones,
+        rejected=ingested.rejected + found.rejected,
+        newly_quarantined=ingested.newly_quarantined + found.newly_quarantined,
+        reasons=ingested.reasons + found.reasons,
+        deletions=deletions,
+    )
+
+
+def log_sequence(warehouse: Warehouse) -> int:
+    """The newest entry of all logs, 0 when they are empty."""
+    return max(warehouse.scalar(f"SELECT max(sequence) FROM {table.name}") for table in RAW_TABLES.values())
+
+
+def rules_of(settings: Settings, dialect: Dialect = PLAIN) -> Rules:
+    """How documents are read."""
+    return Rules(Reading(settings.zone, settings.policy.fold_email_aliases), settings.start_date, dialect)
+
+
+def add(
+    warehouse: Warehouse,
+    kind: str,
+    documents: str,
+    rules: Rules,
+    days: Window,
+    *,
+    filed_on: date | None = None,
+) -> Ingested:
+    """Add what documents say of some days to the log, and what is rejected to the quarantine.
+
+    The caller has a transaction open.
+
+    Args:
+        warehouse: where the log is. kind: users, orders, events or messages.
+        documents: a relation of (document, source, position).
+        rules: how they are read.
+        days: the partitions that may gain versions.
+        filed_on: where documents that hold no readable day are filed; by default on the first of the days.
+    """
+    connection = warehouse.connection
+    screen(connection, kind, documents, "screened", rules, window=days)
+    find_candidates(connection, days)
+    find_additions(connection, kind, days)
+    find_rejections(connection, kind, days, filed_on or days.start)
+    if kind == "users":
+        reject_second_holders(connection)
+    versions_added = append(warehouse, kind)
+    newly_quarantined = _quarantine(connection)
+    rows_in = warehouse.scalar(
+        "SELECT count(*) FROM (SELECT position FROM candidates UNION SELECT position FROM rejections)"
+    )
+    rejected = warehouse.scalar("SELECT count(DISTINCT position) FROM rejections")
+    reasons = connection.execute(
+        "SELECT reason, count(DISTINCT position) AS documents FROM rejections GROUP BY reason "
+        f"ORDER BY documents DESC, reason LIMIT {SHOWN_REASONS}"
+    ).fetchall()
+    for table in TEMPORARY:
+        connection.execute(f"DROP TABLE {table}")
+    return Ingested(rows_in, versions_added, rejected, newly_quarantined, Counter(dict(reasons)))
 
 
 @contextmanager
@@ -102,7 +208,7 @@ def _registered(connection: duckdb.DuckDBPyConnection, documents: Documents) -> 
         connection.unregister("documents")
 
 
-def _find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
+def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
     """Each accepted document on each of its days in the window; `is_true` on the day of its latest change."""
     connection.execute(
         f"""
@@ -117,7 +223,7 @@ def _find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> N
     ).fetchall()
 
 
-def _find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
+def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
     """The candidates that the log lacks: (partition_date, position).
 
     On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier
@@ -178,7 +284,7 @@ def _find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Wi
     ).fetchall()
 
 
-def _find_rejections(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
+def find_rejections(connection: duckdb.DuckDBPyConnection, kind: str, window: Window, filed_on: date) -> None:
     """Rejected documents that concern the window, with the partition they are filed under.
 
     One without a readable day concerns the window that met it first, which its entry in quarantine remembers.
@@ -186,20 +292,21 @@ def _find_rejections(connection: duckdb.DuckDBPyConnection, kind: str, window: W
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE rejections AS
-        SELECT coalesce(days[1], filed.partition_date, DATE '{window.start}') AS partition_date,
+        SELECT coalesce(days[1], filed.partition_date, DATE '{filed_on}') AS partition_date,
             '{kind}' AS kind, record_id, reason, document, content_hash, source, position
         FROM screened
         LEFT JOIN (SELECT content_hash, partition_date FROM quarantine WHERE kind = '{kind}') AS filed
             USING (content_hash)
-        WHERE reason IS NOT NULL AND coalesce(days[1], filed.partition_date, DATE '{window.start}')
+        WHERE reason IS NOT NULL AND coalesce(days[1], filed.partition_date, DATE '{filed_on}')
             BETWEEN DATE '{window.start}' AND DATE '{window.end}'
         """
     ).fetchall()
 
 
-def _reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
+def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
     """Move additions that claim another live user's address to the rejections.
 
+    These are temporary tables: `additions` (partition_date, position) of documents in `screened`, and `rejections`.
     Only users who ever claim an address that several claim are looked at one by one, with all their versions.
     """
     newest = connection.execute("SELECT coalesce(max(sequence), 0) FROM raw_users").fetchall()[0][0]
@@ -248,19 +355,19 @@ def _reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
     connection.unregister("second_holders")
 
 
-def _append(connection: duckdb.DuckDBPyConnection, kind: str) -> int:
-    """Write the additions to the log in order of day and arrival, and count them."""
-    newest = " UNION ALL ".join(f"SELECT max(sequence) AS sequence FROM {table.name}" for table in RAW_TABLES.values())
+def append(warehouse: Warehouse, kind: str) -> int:
+    """Write the `additions` of `screened` documents to the log, numbered by day and arrival, and count them."""
     columns = ", ".join(f'"{name}"' for name in typed_columns(kind))
     outer = "partition_date, document, content_hash, source, sequence"
-    rows = connection.execute(
+    rows = warehouse.connection.execute(
         f"""
         INSERT INTO {RAW_TABLES[kind].name} ({columns}, {outer})
-        SELECT {columns}, partition_date, document, content_hash, source,
-            (SELECT coalesce(max(sequence), 0) FROM ({newest}))
-                + row_number() OVER (ORDER BY partition_date, position) AS sequence
-        FROM additions JOIN screened USING (position)
-        ORDER BY sequence
+        SELECT {columns}, partition_date, document, content_hash, source, sequence
+        FROM screened JOIN (
+            -- Before the join, so that whole documents are not sorted.
+            SELECT *, {log_sequence(warehouse)} + row_number() OVER (ORDER BY partition_date, position) AS sequence
+            FROM additions
+        ) USING (position)
         """
     ).fetchall()
     return int(rows[0][0])

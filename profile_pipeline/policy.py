@@ -32,3 +32,6 @@ class Policy(BaseModel):
         description="Whether a.b+tag@gmail.com and ab@gmail.com are one address (plus part and dots dropped).",
     )
     max_rejected_share: float = Field(0.10, ge=0, le=1, description="Share of rejected records that fails a batch.")
+    max_deleted_share: float = Field(
+        0.10, ge=0, le=1, description="Share of a source's records that may be gone at once; more is a fault."
+    )

@@ -4,9 +4,10 @@ What belongs here: reading and checking the environment and `.env`. What does no
 anything that opens what a setting names. Nothing else in the package reads the environment.
 """
 
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -14,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.policy import Policy
+
+MongoKind = Literal["users", "orders", "events"]
 
 
 class Settings(BaseSettings):
@@ -43,10 +46,62 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("MONGODB_URI", "mongodb_uri"),
         description="Takes users, orders and events from MongoDB instead of files.",
     )
+    mongodb_database: str | None = Field(
+        None,
+        validation_alias=AliasChoices("MONGODB_DATABASE", "mongodb_database"),
+        description="The database; by default the one that MONGODB_URI names.",
+    )
+    mongodb_collections: dict[MongoKind, str] = Field(
+        {},
+        validation_alias=AliasChoices("MONGODB_COLLECTIONS", "mongodb_collections"),
+        description="Collections that are not named as their kind of record, as JSON by kind.",
+    )
+    mongodb_fields: dict[MongoKind, dict[str, str]] = Field(
+        {},
+        validation_alias=AliasChoices("MONGODB_FIELDS", "mongodb_fields"),
+        description="Fields that a collection calls otherwise, as JSON by kind and field; dots lead inwards.",
+    )
+    mongodb_change_streams: bool = Field(
+        False,
+        validation_alias=AliasChoices("MONGODB_CHANGE_STREAMS", "mongodb_change_streams"),
+        description="Lets a change stream wake the sensor early; needs a replica set.",
+    )
     airtable_api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("AIRTABLE_API_KEY", "airtable_api_key"),
         description="Takes messages from Airtable instead of files.",
+    )
+    airtable_base_id: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AIRTABLE_BASE_ID", "airtable_base_id"),
+        description="The base with the table of messages.",
+    )
+    airtable_messages_table: str = Field(
+        "messages",
+        validation_alias=AliasChoices("AIRTABLE_MESSAGES_TABLE", "airtable_messages_table"),
+        description="The table of messages, by name or id.",
+    )
+    airtable_fields: dict[str, str] = Field(
+        {},
+        validation_alias=AliasChoices("AIRTABLE_FIELDS", "airtable_fields"),
+        description="Fields that the table calls otherwise, as JSON by field: all by name, or all by id.",
+    )
+    airtable_monthly_calls: int = Field(
+        1000,
+        ge=1,
+        validation_alias=AliasChoices("AIRTABLE_MONTHLY_CALLS", "airtable_monthly_calls"),
+        description="Calls that the plan allows a month; 1000 is that of the free one.",
+    )
+    airtable_api_url: str = Field(
+        "https://api.airtable.com",
+        validation_alias=AliasChoices("AIRTABLE_API_URL", "airtable_api_url"),
+        description="Where Airtable's API is, for those who reach it through a proxy.",
+    )
+    overlap_minutes: int = Field(
+        15, ge=0, description="How far below the watermark live sources are read again, for late commits."
+    )
+    reconcile_hours: int = Field(
+        20, ge=0, description="How often the keys of live sources are compared, to find what was deleted."
     )
     policy: Policy = Field(Policy(), description="Thresholds; PROFILE_PIPELINE_POLICY__NAME sets one.")
 
@@ -61,6 +116,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The business time zone."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def overlap(self) -> timedelta:
+        """How far below the watermark live sources are read again."""
+        return timedelta(minutes=self.overlap_minutes)
 
     @property
     def warehouse_path(self) -> Path:

@@ -135,6 +135,13 @@ QUARANTINE = Table(
         "document": ("string", "The document as it was read."),
         "content_hash": ("string", "MD5 of the document."),
         "source": ("string", "Where the document was read, such as `users.jsonl:17`."),
+        "attempts": ("int64", "How often it was replayed; null counts as 0."),
+        "resolution": (
+            "string",
+            "Null while it waits; `replayed`: a replay put it into the log; `superseded`: one found the log to hold "
+            "it, or a later version of its record.",
+        ),
+        "resolution_date": ("date", "The day that it was replayed on with that outcome."),
     },
 )
 
@@ -294,6 +301,42 @@ COMPUTED_DAYS = Table(
     },
 )
 
+WATERMARKS = Table(
+    "watermarks",
+    ("kind",),
+    {
+        "kind": ("string", "Which records: users, orders, events or messages."),
+        "source": ("string", "The live source that they come from."),
+        "read_until": ("timestamp", "What it committed before, by its own clock, UTC, is in the logs."),
+        "reconciled_at": ("timestamp", "When its keys were last compared with the log, by its own clock, UTC."),
+    },
+)
+
+EXTRACTIONS = Table(
+    "extractions",
+    ("kind",),
+    {
+        "kind": ("string", "Which records are being read."),
+        "source": ("string", "The live source that they come from."),
+        "since": ("timestamp", "Begin of the span that is being read, UTC; null: everything."),
+        "until": ("timestamp", "End of it, UTC."),
+        "place": ("string", "Where reading goes on, in the source's own terms."),
+        "documents": ("int64", "Documents staged so far."),
+    },
+)
+
+STAGED_DOCUMENTS = Table(
+    "staged_documents",
+    ("kind", "position"),
+    {
+        "kind": ("string", "Which records they are among."),
+        "document": ("string", "The document as it was read."),
+        "source": ("string", "The live source that it comes from."),
+        "position": ("int64", "Order of arrival."),
+    },
+)
+"""What an extraction has read so far; empty once all of it is in the log."""
+
 PROFILE_INDEX = Table(
     "profile_index",
     ("user_id",),
@@ -354,5 +397,8 @@ TABLES = {
         USER_SUMMARIES,
         MESSAGING_DECISIONS,
         COMPUTED_DAYS,
+        WATERMARKS,
+        EXTRACTIONS,
+        STAGED_DOCUMENTS,
     )
 }

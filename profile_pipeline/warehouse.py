@@ -43,12 +43,24 @@ class Warehouse:
         self.ibis = ibis.duckdb.from_connection(connection)
 
     def create_tables(self) -> None:
-        """Create each table that is not there yet."""
-        existing = {name for (name,) in self.connection.execute("SHOW TABLES").fetchall()}
+        """Create each table that is not there yet, and each column that one made by an earlier release lacks.
+
+        Such a column is null in the rows that are there.
+        """
+        existing: dict[str, set[str]] = {}
+        for name, column in self.connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
+        ).fetchall():
+            existing.setdefault(name, set()).add(column)
+        to_sql = self.ibis.compiler.type_mapper.to_string
         with self.transaction():
             for table in TABLES.values():
                 if table.name not in existing:
                     self.ibis.create_table(table.name, schema=ibis.schema(table.types))
+                    continue
+                for column in [column for column in table.columns if column not in existing[table.name]]:
+                    type_ = to_sql(ibis.dtype(table.types[column]))
+                    self.connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column}" {type_}').fetchall()
 
     def table(self, name: str) -> ir.Table:
         """One table, as an Ibis expression."""
@@ -65,6 +77,17 @@ class Warehouse:
             raise
         self.connection.execute("COMMIT")
         self.release_caches()
+
+    @contextmanager
+    def tuned(self, **options: str) -> Iterator[None]:
+        """DuckDB's options of these names set for the block."""
+        for name, value in options.items():
+            self.connection.execute(f"SET {name} = '{value}'").fetchall()
+        try:
+            yield
+        finally:
+            for name in options:
+                self.connection.execute(f"RESET {name}").fetchall()
 
     def release_caches(self) -> None:
         """Drop what expressions cached.

@@ -27,6 +27,8 @@ INTERRUPTED = 128 + signal.SIGINT
 """What a shell reports for a process that an interrupt ended."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+quarantined = typer.Typer(rich_markup_mode=None)
+app.add_typer(quarantined, name="quarantine")
 
 Format = Literal["table", "json", "csv", "parquet"]
 
@@ -52,6 +54,9 @@ AsOf = Annotated[
     date | None,
     typer.Option(parser=_day, metavar="DAY", help="Read as of the end of this day. [default: the last computed day]"),
 ]
+KindOption = Annotated[
+    Literal["users", "orders", "events", "messages"] | None, typer.Option("--kind", help="Only records of this kind.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many. [default: all]")]
 
 
@@ -69,7 +74,9 @@ def profile_pipeline(
       profile-pipeline profiles --as-of 2024-02-10 --user user_001
       profile-pipeline decisions --format csv > decisions.csv
       profile-pipeline match "vegetarians who love wine tastings" --where "age < 40"
+      profile-pipeline check
       profile-pipeline quarantine --kind orders
+      profile-pipeline quarantine replay
       profile-pipeline sample --users 1000 --out my-sample
 
     Records are read from PROFILE_PIPELINE_SOURCE_DIR (default data/sample), and everything built from them is
@@ -178,27 +185,77 @@ def match(
     reading.show_match(load_settings(), text, where, limit, format)
 
 
-@app.command()
+@quarantined.callback(invoke_without_command=True)
 def quarantine(
-    kind: Annotated[
-        Literal["users", "orders", "events", "messages"] | None,
-        typer.Option(help="Only records of this kind."),
-    ] = None,
+    context: typer.Context,
+    kind: KindOption = None,
+    resolved: Annotated[bool, typer.Option("--all", help="Those that a replay resolved, too.")] = False,
     limit: Limit = None,
     format: FormatOption = "table",
 ) -> None:
     """Print rejected records, and why.
 
-    Each is shown with where it was read and the document itself, so that it can be mended at its source.
+    Each is shown with where it was read and the document itself, so that it can be mended at its source. Where the
+    rules changed instead, the command replay looks at them again; attempts says how often it did.
 
     \b
-    Example:
+    Examples:
       profile-pipeline quarantine --kind orders --limit 5
+      profile-pipeline quarantine replay
     """
+    if context.invoked_subcommand is not None:
+        if kind or resolved or limit or format != "table":
+            raise typer.BadParameter(
+                f"write options behind the command, as in `{context.info_name} replay --kind users`"
+            )
+        return
     from profile_pipeline.cli import reading
     from profile_pipeline.settings import load_settings
 
-    reading.show_quarantine(load_settings(), kind, limit, format)
+    reading.show_quarantine(load_settings(), kind, limit, format, resolved=resolved)
+
+
+@quarantined.command("replay")
+def quarantine_replay(
+    day: Annotated[
+        date | None,
+        typer.Option(parser=_day, metavar="DAY", help="The day on which they enter the log. [default: today]"),
+    ] = None,
+    kind: KindOption = None,
+    format: FormatOption = "table",
+) -> None:
+    """Look at rejected records again, under the rules of today.
+
+    Those that are valid by now enter the log on the day of the replay, and profiles from that day on. The others
+    keep waiting, with the number of attempts. A record of which the log has a later version is superseded. Doing it
+    again adds nothing.
+
+    \b
+    Example:
+      profile-pipeline quarantine replay --kind users
+    """
+    from profile_pipeline.cli import replaying
+    from profile_pipeline.settings import load_settings
+
+    replaying.replay_quarantine(load_settings(), day, kind, format)
+
+
+@app.command()
+def check(format: FormatOption = "table") -> None:
+    """Ask each configured source what can be read.
+
+    For each kind of record: where it comes from, whether that can be reached and if not why, how many records there
+    are, the newest change, and which fields the settings map to something. Nothing is written, and no secret is
+    printed. The exit code is 1 if a source cannot be read.
+
+    \b
+    Example:
+      profile-pipeline check
+    """
+    from profile_pipeline.cli import checking
+    from profile_pipeline.settings import load_settings
+
+    checking.check(load_settings(), format)
 
 
 @app.command()

@@ -95,7 +95,7 @@ def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps
             steps.start(following[0])
 
     steps.start(following[0])
-    pipeline.build(warehouse, settings, window, finished)
+    pipeline.build(warehouse, settings, window, finished, steps.reading)
     return missing
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 
+import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 from ibis import _
 from rich.console import Console
@@ -21,6 +23,7 @@ from profile_pipeline.index.search import match
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.profiles import decisions_as_of, profiles_as_of
 from profile_pipeline.settings import Settings
+from profile_pipeline.tables import QUARANTINE
 from profile_pipeline.warehouse import Warehouse, open_warehouse
 from profile_pipeline.window import Window
 
@@ -50,9 +53,13 @@ QUARANTINE_COLUMNS = {
     "kind": "kind",
     "record": "record_id",
     "reason": "reason",
+    "attempts": "attempts",
+    "resolution": "resolution",
+    "resolved": "resolution_date",
     "source": "source",
     "document": "document",
 }
+WAITING_COLUMNS = {name: column for name, column in QUARANTINE_COLUMNS.items() if not column.startswith("resolution")}
 
 TOLD_FIRST = ("id", "name", "email", "as_of", "summary", "decision", "decision_reasons")
 """What a single profile opens with; its other fields follow in the catalogue's order."""
@@ -113,18 +120,30 @@ def matches(settings: Settings, text: str, where: str | None, limit: int) -> pa.
         return match(IndexStore(settings.index_path), text, embedder, where, limit)
 
 
-def show_quarantine(settings: Settings, kind: str | None, limit: int | None, format: Format) -> None:
-    """Print rejected records, by day, kind and reason.
+def show_quarantine(
+    settings: Settings, kind: str | None, limit: int | None, format: Format, *, resolved: bool = False
+) -> None:
+    """Print rejected records, by day, kind and reason: those that wait, or those that are resolved as well.
 
     Raises:
         PipelineError: there is no warehouse.
     """
     with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
-        rows = warehouse.table("quarantine")
+        rows = _quarantined(warehouse)
+        if not resolved:
+            rows = rows.filter(_.resolution.isnull())
         if kind is not None:
             rows = rows.filter(_.kind == kind)
         rows = rows.order_by("partition_date", "kind", "reason", "source")
-        output.write(output.stream(warehouse, rows.limit(limit)), format, QUARANTINE_COLUMNS)
+        shown = output.stream(warehouse, rows.limit(limit))
+        output.write(shown, format, QUARANTINE_COLUMNS if resolved else WAITING_COLUMNS)
+
+
+def _quarantined(warehouse: Warehouse) -> ir.Table:
+    """The quarantine with all its columns, also where it was made before some and nothing was written since."""
+    rows = warehouse.table(QUARANTINE.name)
+    missing = {name: ibis.null(type_) for name, type_ in QUARANTINE.types.items() if name not in rows.columns}
+    return rows.mutate(**missing).mutate(attempts=_.attempts.coalesce(0)).select(*QUARANTINE.columns)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from profile_pipeline.extraction import Progress as Reading
+
 SECONDS_BETWEEN_LINES = 10
 """Where there is no terminal: often enough to see that it goes on, rarely enough for a log."""
 
@@ -108,11 +110,20 @@ class Steps:
         now = time.monotonic()
         rate = done / max(now - self._started, 0.001)
         detail = f"{done:,} of {total:,} texts, {rate:,.0f} a second, {_duration((total - done) / rate)} left"
+        self._note(f"embedding: {detail}", done / (total + 1))
+
+    def reading(self, progress: Reading) -> None:
+        """Some of the running step's documents are read."""
+        self._note(str(progress), progress.documents / (progress.total + 1) if progress.total else 0.0)
+
+    def _note(self, detail: str, share: float) -> None:
+        """How far the running step has come: at once on a terminal, every few seconds elsewhere."""
         if self._running is not None:
-            self._progress.update(self._running, completed=done / (total + 1), detail=detail)
+            self._progress.update(self._running, completed=min(share, 1.0), detail=detail)
+        now = time.monotonic()
         if not self.is_live and now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            print(f"embedding: {detail}", file=sys.stderr, flush=True)
+            print(detail, file=sys.stderr, flush=True)
 
     def table(self) -> pa.Table:
         """The steps done, one a row."""

@@ -81,6 +81,7 @@ def ingested_metadata(
         + [f"| {count} | {_cell(reason)} |" for reason, count in ingested.reasons.most_common()]
     )
     return {
+        **extracted_metadata(ingested),
         "rows_in": dg.MetadataValue.int(ingested.rows_in),
         "versions_added": dg.MetadataValue.int(ingested.versions_added),
         "rejected": dg.MetadataValue.int(ingested.rejected),
@@ -89,6 +90,28 @@ def ingested_metadata(
         "rejected_because": dg.MetadataValue.md(reasons if ingested.reasons else "nothing rejected"),
         "preview": preview(warehouse, name, window),
     }
+
+
+def extracted_metadata(ingested: Ingested) -> dict[str, dg.MetadataValue]:
+    """What was read of a live source, up to when, and which records it no longer has; nothing for files."""
+    shown: dict[str, dg.MetadataValue] = {}
+    if (extracted := ingested.extracted) is not None:
+        shown |= {
+            "source": dg.MetadataValue.text(extracted.source),
+            "read_from": dg.MetadataValue.text(f"{extracted.span.since or 'the beginning'}"),
+            "read_until": dg.MetadataValue.text(f"{extracted.span.until}"),
+            "documents_read": dg.MetadataValue.int(extracted.documents),
+            "documents_resumed": dg.MetadataValue.int(extracted.resumed),
+            "failures_outlasted": dg.MetadataValue.int(extracted.failures),
+            "reading_seconds": dg.MetadataValue.float(round(extracted.seconds, 2)),
+        }
+    if (deletions := ingested.deletions) is not None:
+        shown |= {
+            "records_gone": dg.MetadataValue.int(deletions.gone),
+            "records_back": dg.MetadataValue.int(deletions.back),
+            "records_never_read_before": dg.MetadataValue.int(deletions.unknown),
+        }
+    return shown
 
 
 def preview(warehouse: Warehouse, name: str, window: Window) -> dg.MetadataValue:

@@ -1,17 +1,22 @@
-"""What assets are given: the warehouse, the settings, the embedding model.
+"""What assets and sensors are given: the warehouse, the settings, the embedding model, live systems.
 
 What belongs here: wiring settings to connections. What does not: reading the environment (`settings.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
 
 from profile_pipeline.defs.partitions import SETTINGS
+from profile_pipeline.discovery import Patience
 from profile_pipeline.index.embedding import Embedder, SentenceTransformerEmbedder
+from profile_pipeline.settings import Settings
+from profile_pipeline.sources import LiveSource, live_source
 from profile_pipeline.warehouse import Warehouse, cannot_open, on_connection
 
 
@@ -41,6 +46,15 @@ class EmbedderResource(dg.ConfigurableResource[Embedder]):
         return SentenceTransformerEmbedder(self.model)
 
 
+@dataclass(frozen=True)
+class Systems:
+    """How sensors reach live systems, for how long they wait there, and the clock they go by, UTC without a zone."""
+
+    source: Callable[[str, Settings], LiveSource] = live_source
+    patience: Callable[[], Patience] = Patience
+    now: Callable[[], datetime] = lambda: datetime.now(UTC).replace(tzinfo=None)
+
+
 @dg.definitions
 def resources() -> dg.Definitions:
     """The resources of a deployment; tests put their own in place."""
@@ -50,5 +64,6 @@ def resources() -> dg.Definitions:
             "settings": SETTINGS,
             "warehouse": WarehouseResource(database=str(SETTINGS.warehouse_path)),
             "embedder": EmbedderResource(model=SETTINGS.embedding_model),
+            "systems": Systems(),
         }
     )

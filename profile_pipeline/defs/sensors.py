@@ -1,7 +1,7 @@
 """Re-ingestion when the source changes.
 
-What belongs here: turning changed days into the one range that has to run. What does not: finding them
-(`sources/`), and running it (`jobs.py`).
+What belongs here: turning changed days into the one range that has to run, and the sensor of the source folder. What
+does not: finding them (`sources/`), running it (`jobs.py`), and live sources (`live_sensors.py`).
 """
 
 import hashlib
@@ -14,8 +14,7 @@ from profile_pipeline.defs.jobs import nightly_profiles
 from profile_pipeline.defs.partitions import DAILY
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources import source_for
-from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.sources import FileSource, kinds_from_files
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
 
@@ -44,18 +43,24 @@ def window_owed(changed: Iterable[date], computed: Iterable[date], last_partitio
     return Window(min(due), max([*due, *computed]))
 
 
-def run_request(window: Window, cursor: str) -> dg.RunRequest:
-    """A run of the nightly job over a window, with a key that names the window and the state of the source.
+def run_request(window: Window, state: str, **tags: str) -> dg.RunRequest:
+    """A run of the nightly job over a window, with a key that names the window and the state that asks for it.
 
-    The same change asks for the same key, so a crash between launching and saving the cursor runs nothing twice;
+    The same state asks for the same key, so a crash between launching and saving the cursor runs nothing twice;
     another change of the same days has another.
+
+    Args:
+        window: the days to run.
+        state: what was found, such as the cursor of a source of files.
+        tags: more of them for the run.
     """
-    digest = hashlib.sha256(cursor.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(state.encode()).hexdigest()[:16]
     return dg.RunRequest(
         run_key=f"{window.start}/{window.end}/{digest}",
         tags={
             "dagster/asset_partition_range_start": window.start.isoformat(),
             "dagster/asset_partition_range_end": window.end.isoformat(),
+            **tags,
         },
     )
 
@@ -72,8 +77,14 @@ def source_folder_sensor(
 
     While a run writes the warehouse the tick is skipped, and the next one sees the same change.
     """
+    kinds = kinds_from_files(settings)
+    if not kinds:
+        return dg.SkipReason(
+            "no kind of record comes from files, because MONGODB_URI and AIRTABLE_API_KEY are set; the sensors of "
+            "MongoDB and Airtable look for changes"
+        )
     try:
-        changed, cursor = _changed_days(settings, context.cursor)
+        changed, cursor = FileSource.from_settings(settings).changed_days(context.cursor, kinds)
         computed = _computed_days(settings)
     except PipelineError as error:
         return dg.SkipReason(str(error))
@@ -86,13 +97,6 @@ def source_folder_sensor(
         return dg.SkipReason(f"nothing changed in {settings.source_dir} up to {last_partition}")
     context.log.info(f"{len(changed)} days changed, the first on {min(changed)}; running {window}")
     return dg.SensorResult(run_requests=[run_request(window, cursor)], cursor=cursor)
-
-
-def _changed_days(settings: Settings, cursor: str | None) -> tuple[list[date], str]:
-    """What the source of files says; with another source set for every kind, it has none."""
-    for kind in RAW_TABLES:
-        source_for(kind, settings)
-    return source_for("users", settings).changed_days(cursor)
 
 
 def _computed_days(settings: Settings) -> list[date]:

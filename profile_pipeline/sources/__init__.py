@@ -1,30 +1,49 @@
-"""Where records come from, behind one protocol: read a window of days; tell which changed since a cursor.
+"""Where records come from: folders of files, and live systems that are asked for what changed.
 
 No features here, and no Dagster: a source hands out documents as they are and knows nothing of what follows.
 """
+# ruff: noqa: PLC0415  # a driver is loaded where its system is in use
 
-from profile_pipeline.errors import PipelineError
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources.base import Documents, Source
+from profile_pipeline.sources.base import Documents
 from profile_pipeline.sources.files import FileSource
+from profile_pipeline.sources.live import LiveSource
+from profile_pipeline.tables import RAW_TABLES
 
 
-def source_for(kind: str, settings: Settings) -> Source:
-    """The source that the settings name for a kind of record.
+def source_for(kind: str, settings: Settings) -> FileSource | LiveSource:
+    """The source that the settings name for a kind of record. Nothing is connected before it is read.
 
     Raises:
-        PipelineError: they name one that this version does not have; files are never read in its stead.
+        PipelineError: a live source's settings are incomplete.
+    """
+    if kind in kinds_from_files(settings):
+        return FileSource.from_settings(settings)
+    return live_source(kind, settings)
+
+
+def kinds_from_files(settings: Settings) -> tuple[str, ...]:
+    """The kinds of record for which no live source is set."""
+    return tuple(
+        kind
+        for kind in RAW_TABLES
+        if (settings.airtable_api_key if kind == "messages" else settings.mongodb_uri) is None
+    )
+
+
+def live_source(kind: str, settings: Settings) -> LiveSource:
+    """The live system for a kind of record, whether it is in use or not. Nothing is connected before it is read.
+
+    Raises:
+        PipelineError: its settings are incomplete.
     """
     if kind == "messages":
-        variable, is_set = "AIRTABLE_API_KEY", settings.airtable_api_key is not None
-    else:
-        variable, is_set = "MONGODB_URI", settings.mongodb_uri is not None
-    if is_set:
-        raise PipelineError(
-            f"{variable} is set, but this version reads {kind} from files only; unset it to use the files in "
-            f"{settings.source_dir}"
-        )
-    return FileSource.from_settings(settings)
+        from profile_pipeline.sources.airtable import AirtableSource
+
+        return AirtableSource.from_settings(settings)
+    from profile_pipeline.sources.mongodb import MongoSource
+
+    return MongoSource.from_settings(settings)
 
 
-__all__ = ["Documents", "FileSource", "Source", "source_for"]
+__all__ = ["Documents", "FileSource", "LiveSource", "kinds_from_files", "live_source", "source_for"]

@@ -8,9 +8,9 @@ import gzip
 import json
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError, TransientError
+from profile_pipeline.records.dialect import PLAIN
 from profile_pipeline.records.models import MODELS, Reading
 from profile_pipeline.records.screening import Rules, screen
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.base import DOCUMENT_SCHEMA, Documents
+from profile_pipeline.sources.description import SAMPLE_DOCUMENTS, Description, filled_fields
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 
@@ -85,17 +87,43 @@ class FileSource:
             )
         return files
 
-    def changed_days(self, cursor: str | None) -> tuple[list[date], str]:
-        """The days whose records came, changed or went since the cursor; see `Source.changed_days`.
+    def describe(self, kind: str) -> Description:
+        """What the files of a kind hold; the newest change is that of a file.
+
+        Raises:
+            PipelineError: the folder is missing or holds no file of any kind, or a file is damaged.
+        """
+        files = self.files()[kind]
+        count, sample = 0, []  # type: int, list[Any]
+        for batch in _documents(files):
+            sample += batch.column("document").slice(0, SAMPLE_DOCUMENTS - len(sample)).to_pylist()
+            count += batch.num_rows
+        changed = max((path.stat().st_mtime for path in files), default=None)
+        return Description(
+            name=f"files:{', '.join(path.name for path in files) or self.folder}",
+            is_there=bool(files),
+            count=count,
+            newest=None if changed is None else datetime.fromtimestamp(changed, UTC).replace(tzinfo=None),
+            sampled=len(sample),
+            filled=filled_fields(kind, [fields for text in sample if (fields := _fields(text))], PLAIN),
+        )
+
+    def changed_days(self, cursor: str | None, kinds: Collection[str] = tuple(RAW_TABLES)) -> tuple[list[date], str]:
+        """The days whose records of some kinds came, changed or went since the cursor, and the cursor of now.
 
         A record concerns the days it is known on and, when that lies after the first of them, its business
         day. Only files whose size or time of change differs from the cursor's are read. What has no readable
         day concerns the first partition.
+
+        Raises:
+            PipelineError: the folder or a file cannot be read, or the cursor is none of this source.
         """
         before = _read_cursor(cursor)
         after: dict[str, Any] = {}
         changed: set[str] = set()
         for kind, files in self.files().items():
+            if kind not in kinds:
+                continue
             stamps = {path.name: _stamp(path) for path in files}
             old = before.get(kind, {"files": {}, "days": {}})
             same = stamps == old["files"]
@@ -134,6 +162,15 @@ class FileSource:
                 """
             ).fetchall()
         return {day.isoformat(): f"{count}:{digest:x}" for day, count, digest in rows}
+
+
+def _fields(text: str) -> dict[str, Any] | None:
+    """A line's fields; None for one that the ingestion will reject."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def _read_cursor(cursor: str | None) -> dict[str, Any]:

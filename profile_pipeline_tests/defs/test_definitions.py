@@ -37,7 +37,8 @@ GRAPH: dict[str, tuple[str, set[str], set[str]]] = {
 }
 """Asset to its group, kinds and the assets it reads."""
 
-BLOCKING = {f"{name}_{truth}" for name in RAW for truth in ("rejected_share_is_low", "versions_are_unique")} | {
+TRUTHS = ("rejected_share_is_low", "deletions_are_plausible", "versions_are_unique")
+BLOCKING = {f"{name}_{truth}" for name in RAW for truth in TRUTHS} | {
     "touched_users_are_unique",
     "user_profiles_are_unique",
     "user_profiles_cover_touched_users",
@@ -107,7 +108,7 @@ def test_steps_run_in_one_process_and_share_one_pool() -> None:
     assert LOADED.executor is dg.in_process_executor
     steps = [*(LOADED.assets or ()), *(LOADED.asset_checks or ())]
     pools = [step.op.pools for step in steps if isinstance(step, dg.AssetsDefinition)]
-    assert len(pools) == len(GRAPH) + len(BLOCKING | TELLING) - len(RAW)  # the rejected share is asked on the way
+    assert len(pools) == len(GRAPH) + len(BLOCKING | TELLING) - 2 * len(RAW)  # shares are asked on the way
     assert [pool for pool in pools if pool != {"warehouse"}] == []
 
 
@@ -140,6 +141,15 @@ def test_the_nightly_job_computes_every_asset_and_asks_every_check() -> None:
     assert {key.name for key in layer.asset_graph.asset_check_keys} == BLOCKING | TELLING
 
 
+def test_the_quarantine_is_replayed_by_a_job_that_waits_for_the_warehouse_and_may_be_given_a_day() -> None:
+    job = LOADED.resolve_job_def("quarantine_replay")
+    (step,) = job.all_node_defs
+    assert isinstance(step, dg.OpDefinition)
+    assert step.pool == "warehouse"
+    assert dg.validate_run_config(job, {"ops": {step.name: {"config": {"day": "2024-02-10"}}}})
+    assert dg.validate_run_config(job)
+
+
 def test_the_night_runs_the_day_that_ended() -> None:
     schedule = LOADED.resolve_schedule_def("nightly_profiles_schedule")
     assert (schedule.job_name, schedule.cron_schedule) == ("nightly_profiles", "0 2 * * *")
@@ -151,5 +161,7 @@ def test_the_night_runs_the_day_that_ended() -> None:
     assert [request.partition_key for request in requests] == ["2024-02-10"]
 
 
-def test_a_changed_source_runs_the_same_job() -> None:
-    assert LOADED.resolve_sensor_def("source_folder_sensor").job_name == "nightly_profiles"
+def test_a_changed_source_runs_the_same_job_once_its_sensor_is_switched_on() -> None:
+    sensors = {sensor.name: (sensor.job_name, sensor.default_status) for sensor in LOADED.sensors or ()}
+    names = ("source_folder_sensor", "mongodb_sensor", "airtable_sensor")
+    assert sensors == dict.fromkeys(names, ("nightly_profiles", dg.DefaultSensorStatus.STOPPED))

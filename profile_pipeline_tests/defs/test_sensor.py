@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from profile_pipeline.defs.sensors import run_request, source_folder_sensor, window_owed
 from profile_pipeline.sample.golden import RECORDS
@@ -176,6 +177,32 @@ def test_another_change_of_the_same_day_has_another_key(watched: Watched) -> Non
         assert request.tags[RANGE[0]] == "2024-01-05"
         keys.add(request.run_key)
     assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("credentials", "changed"),
+    [
+        pytest.param({"mongodb_uri": SecretStr("mongodb://x/club")}, "2024-01-08", id="messages"),
+        pytest.param({"airtable_api_key": SecretStr("pat")}, "2024-01-05", id="users, orders and events"),
+    ],
+)
+def test_only_files_of_kinds_that_come_from_files_are_looked_at(
+    watched: Watched, credentials: dict[str, SecretStr], changed: str
+) -> None:
+    watched.tick()
+    watched.settings = watched.settings.model_copy(update=credentials)
+    watched.write("users", ANN | {"age": 30}, BOB)
+    watched.write("messages", {"id": "m1", "user_id": "u1", "status": "queued", "created_date": "2024-01-08"})
+    assert watched.requested() == (changed, changed)
+
+
+def test_when_no_kind_comes_from_files_the_sensor_says_so(watched: Watched) -> None:
+    secrets = {"mongodb_uri": SecretStr("mongodb://x/club"), "airtable_api_key": SecretStr("pat")}
+    watched.settings = watched.settings.model_copy(update=secrets)
+    assert watched.skipped() == (
+        "no kind of record comes from files, because MONGODB_URI and AIRTABLE_API_KEY are set; the sensors of MongoDB "
+        "and Airtable look for changes"
+    )
 
 
 def test_what_the_sensor_asks_for_can_be_run_and_is_asked_for_once(golden: Requested) -> None:

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -132,9 +133,11 @@ def test_no_arguments_print_help_with_examples() -> None:
     assert told.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["build", "profiles", "decisions", "match", "quarantine", "sample", "demo"])
+@pytest.mark.parametrize(
+    "command", ["build", "profiles", "decisions", "match", "quarantine", "quarantine replay", "sample", "demo"]
+)
 def test_each_command_shows_an_example_of_itself(fresh: Terminal, command: str) -> None:
-    assert f"profile-pipeline {command}" in fresh.call(command, "--help").out.split("Example", 1)[1]
+    assert f"profile-pipeline {command}" in fresh.call(*command.split(), "--help").out.split("Example", 1)[1]
 
 
 def test_help_loads_none_of_the_heavy_libraries() -> None:
@@ -252,6 +255,74 @@ def test_nothing_to_show_is_an_empty_array_and_a_remark(terminal: Terminal) -> N
     assert terminal.call("quarantine", "--kind", "events").err == "there are no rows to show\n"
 
 
+@pytest.fixture
+def mended(built: Path, fresh: Terminal) -> Terminal:
+    """Beside a copy of what is built, with an order in quarantine that is valid by now."""
+    shutil.copytree(built / "home", fresh.folder / "home")
+    order = json.dumps({"id": "order_y", "user_id": "user_001", "amount": 7, "date": "2024-02-01"})
+    with open_warehouse(fresh.folder / "home" / "warehouse.duckdb") as warehouse:
+        warehouse.connection.execute(
+            "INSERT INTO quarantine BY NAME SELECT DATE '2024-02-01' AS partition_date, 'orders' AS kind, "
+            "'order_y' AS record_id, 'it was' AS reason, ? AS document, md5(document) AS content_hash, "
+            "'orders.jsonl:9' AS source",
+            [order],
+        ).fetchall()
+    return fresh
+
+
+def test_a_replay_tells_what_became_of_the_records_of_each_kind(mended: Terminal) -> None:
+    told = mended.run("quarantine", "replay", "--day", "2024-02-11", "--format", "json")
+    assert told.code == 0, told.err
+    kinds = {done.pop("kind"): done for done in json.loads(told.out)}
+    assert list(kinds) == ["users", "orders", "events", "messages"]
+    assert {name: kinds["orders"][name] for name in ("waiting", "replayed", "superseded", "still_waiting")} == {
+        **{"waiting": 2, "replayed": 1},
+        **{"superseded": 0, "still_waiting": 1},
+    }
+    assert kinds["users"]["reasons"] == [{"reason": "email is missing", "records": 1}]
+    assert told.err == (
+        "note: profiles follow with the nightly run of 2024-02-11, or with "
+        "`profile-pipeline build --from 2024-02-11 --to 2024-02-11`\n"
+    )
+
+
+def test_the_quarantine_shows_what_still_waits_with_its_attempts_and_all_of_it_when_asked(mended: Terminal) -> None:
+    waiting = json.loads(mended.call("quarantine", "--format", "json").out)
+    assert [(row["record_id"], row["attempts"]) for row in waiting] == [(None, 0), ("user_x", 0), ("order_y", 0)]
+    mended.call("quarantine", "replay", "--day", LAST_DAY)
+    waiting = json.loads(mended.call("quarantine", "--format", "json").out)
+    assert [(row["record_id"], row["attempts"]) for row in waiting] == [(None, 1), ("user_x", 1)]
+    everything = json.loads(mended.call("quarantine", "--all", "--kind", "orders", "--format", "json").out)
+    assert [(row["record_id"], row["resolution"], row["resolution_date"]) for row in everything] == [
+        (None, None, None),
+        ("order_y", "replayed", LAST_DAY),
+    ]
+    heading, *_ = mended.call("quarantine").out.splitlines()
+    assert heading.split() == ["day", "kind", "record", "reason", "attempts", "source", "document"]
+    heading, *_ = mended.call("quarantine", "--all").out.splitlines()
+    assert heading.split()[4:7] == ["attempts", "resolution", "resolved"]
+
+
+def test_a_replay_on_a_computed_day_names_the_days_it_owes(mended: Terminal) -> None:
+    told = mended.call("quarantine", "replay", "--day", "2024-02-09", "--kind", "orders")
+    assert told.out.splitlines()[2].split() == ["orders", "2", "1", "0", "1"]
+    assert f"`profile-pipeline build --from 2024-02-09 --to {LAST_DAY}`" in told.err
+
+
+def test_a_replay_without_a_day_is_of_today_and_silent_when_nothing_entered(mended: Terminal) -> None:
+    told = mended.call("quarantine", "replay", "--kind", "users", "--format", "csv")
+    assert told.out.splitlines()[0] == "kind,waiting,replayed,superseded,still_waiting,reasons"
+    assert told.err == ""
+
+
+def test_a_quarantine_from_before_replays_can_be_read(mended: Terminal) -> None:
+    with duckdb.connect(str(mended.folder / "home" / "warehouse.duckdb")) as client:
+        for column in ("attempts", "resolution", "resolution_date"):
+            client.execute(f"ALTER TABLE quarantine DROP COLUMN {column}")
+    rows = json.loads(mended.call("quarantine", "--format", "json").out)
+    assert [(row["attempts"], row["resolution"]) for row in rows] == [(0, None)] * 3
+
+
 def test_match_prints_the_nearest_profiles(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "SentenceTransformerEmbedder", lambda name: BagOfWords(model_identity()))
     told = terminal.call("match", "hiking and cooking", "--where", "age < 40", "--format", "json")
@@ -269,6 +340,8 @@ def test_match_prints_the_nearest_profiles(terminal: Terminal, monkeypatch: pyte
         (("match", " "), ("blank",)),
         (("build", "--from", "2023-12-31"), ("2023-12-31", "2024-01-01", "PROFILE_PIPELINE_START_DATE")),
         (("build", "--from", "2024-02-02", "--to", "2024-02-01"), ("ends before it starts",)),
+        (("quarantine", "replay", "--day", "2023-12-31"), ("2023-12-31", "2024-01-01", "PROFILE_PIPELINE_START_DATE")),
+        (("quarantine", "replay", "--day", "9999-01-01"), ("9999-01-01", "has not come yet in UTC")),
     ],
     ids=" ".join,
 )
@@ -283,6 +356,9 @@ def test_an_error_is_one_line_that_says_what_to_do(
     [
         (("profiles", "--as-of", "2024-02-30"), ("--as-of", "2024-02-30", "YYYY-MM-DD", "profiles --help")),
         (("quarantine", "--kind", "tickets"), ("'tickets'", "'messages'")),
+        (("quarantine", "--kind", "users", "replay"), ("quarantine replay --kind users",)),
+        (("quarantine", "replay", "--day", "soon"), ("'soon'", "YYYY-MM-DD", "quarantine replay --help")),
+        (("quarantine", "reply"), ("'replay'", "quarantine --help")),
         (("decisions", "--format", "xml"), ("'xml'", "'parquet'")),
         (("match",), ("TEXT",)),
         (("match", "wine", "--limit", "0"), ("--limit",)),
@@ -305,7 +381,11 @@ def test_a_wrong_environment_value_is_named(fresh: Terminal, variable: str, valu
     assert_one_line_of_error(fresh.run("profiles"), 1, variable, repr(value))
 
 
-@pytest.mark.parametrize("arguments", [("profiles",), ("decisions",), ("quarantine",), ("match", "wine")], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [("profiles",), ("decisions",), ("quarantine",), ("quarantine", "replay"), ("match", "wine")],
+    ids=" ".join,
+)
 def test_reading_before_the_first_build_says_to_build(fresh: Terminal, arguments: tuple[str, ...]) -> None:
     assert_one_line_of_error(fresh.call(*arguments), 1, "there is no", "profile-pipeline build")
 

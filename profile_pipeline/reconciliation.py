@@ -1,0 +1,194 @@
+"""What a live source no longer has, found by comparing keys.
+
+What belongs here: which records of the log are gone or back, the guard against mass deletion, and the versions
+that say so. What does not: records whose source marks them as deleted itself, which are versions like any other.
+
+A record that is gone gets a tombstone: its last version again, deleted on the last day of the run that found it.
+One that comes back gets the version before its tombstone again. Only records that this very source gave are
+compared, so that what was read from files is not held against a database.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import stamina
+
+from profile_pipeline.errors import TransientError
+from profile_pipeline.extraction import ATTEMPTS, Plan, append_batch, staged
+from profile_pipeline.records.screening import Rules, screen
+from profile_pipeline.sources.live import LiveSource
+from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.warehouse import Warehouse
+
+GONE = " (gone)"
+"""Marks the source of a tombstone, to tell it from a deletion that the source itself reported."""
+
+FEW = 10
+"""So many deletions at once are plausible however few records there are, unless all are gone."""
+
+FETCH_KEYS = 1_000
+"""Keys asked for at once: far below what a query may hold."""
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """What comparing keys found, in records.
+
+    `known` exist according to the log, `gone` of these are no longer in the source, `back` are in it again,
+    `unknown` had never been read. Unless the deletions are plausible, none was written.
+    """
+
+    known: int
+    gone: int
+    back: int
+    unknown: int
+    is_plausible: bool
+
+    @property
+    def share(self) -> float:
+        """Records that are gone as a share of those known, 0 to 1."""
+        return self.gone / self.known if self.known else 0.0
+
+
+def list_present(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Rules) -> None:
+    """Make the temporary table `present_records` of all keys in the source.
+
+    They are asked for where that is cheap; else they are those of the documents that were just staged, which are
+    all there are.
+    """
+    warehouse.connection.execute("CREATE OR REPLACE TEMP TABLE present_records (id VARCHAR)").fetchall()
+    if not source.is_listing_keys:
+        _note_present(warehouse, plan.kind, rules)
+        return
+    for attempt in stamina.retry_context(on=TransientError, attempts=ATTEMPTS, timeout=None):
+        with attempt:
+            warehouse.connection.execute("DELETE FROM present_records").fetchall()
+            for keys in source.keys(plan.kind):
+                _insert_keys(warehouse, keys)
+
+
+def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Rules, max_share: float) -> Deletions:
+    """Compare `present_records` with the log.
+
+    Makes the temporary tables `gone_records` and `back_records`, and stages the documents of records that the log
+    does not know. What seems gone is asked for once more by its key, because a scan may miss a record that moves.
+    """
+    _compare(warehouse, plan)
+    known, gone = _count(warehouse, "known_records"), _count(warehouse, "gone_records")
+    is_plausible = gone == 0 or (_count(warehouse, "present_records") > 0 and gone <= max(FEW, max_share * known))
+    unknown = _keys(warehouse, "unknown_records")
+    if not is_plausible:
+        return Deletions(known, gone, 0, len(unknown), is_plausible=False)
+    wanted = [*_keys(warehouse, "gone_records"), *unknown]
+    documents = 0
+    for attempt in stamina.retry_context(on=TransientError, attempts=ATTEMPTS, timeout=None):
+        with attempt, warehouse.transaction():
+            for keys in _chunks(wanted, FETCH_KEYS):
+                for batch in source.fetch(plan.kind, keys):
+                    documents = append_batch(warehouse, plan, batch, documents)
+    _note_present(warehouse, plan.kind, rules)
+    warehouse.connection.execute("DELETE FROM gone_records WHERE id IN (SELECT id FROM present_records)").fetchall()
+    gone, back = _count(warehouse, "gone_records"), _count(warehouse, "back_records")
+    return Deletions(known, gone, back, len(unknown), is_plausible=True)
+
+
+def write_tombstones(warehouse: Warehouse, plan: Plan, newest: int) -> int:
+    """Add versions for the records that are gone or back to the log, and return how many.
+
+    They follow the entry `newest` of the log. The caller has a transaction open.
+    """
+    log = RAW_TABLES[plan.kind].name
+    order = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
+    rows = warehouse.connection.execute(
+        f"""
+        INSERT INTO {log} BY NAME
+        WITH gone AS (
+            SELECT * REPLACE (
+                $now AS deleted_at, $day AS deleted_date, md5(content_hash || $now) AS content_hash,
+                $source || '{GONE}' AS source, greatest(changed_at, $now) AS changed_at
+            )
+            FROM {log} SEMI JOIN gone_records USING (id)
+            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {order}) = 1
+        ),
+        back AS (
+            SELECT * REPLACE ($source AS source, greatest(changed_at, $now) AS changed_at)
+            FROM {log} SEMI JOIN back_records USING (id)
+            WHERE source <> $source || '{GONE}'
+            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {order}) = 1
+        )
+        SELECT * REPLACE ($day AS partition_date, $newest + row_number() OVER (ORDER BY id) AS sequence)
+        FROM (FROM gone UNION ALL BY NAME FROM back)
+        """,
+        {
+            "now": min(plan.clock, plan.ends_at),
+            "day": plan.window.end,
+            "source": plan.source,
+            "newest": newest,
+        },
+    ).fetchall()
+    return int(rows[0][0])
+
+
+def _compare(warehouse: Warehouse, plan: Plan) -> None:
+    """Make `known_records`, `gone_records`, `back_records` and `unknown_records`, each a temporary table of keys."""
+    log = RAW_TABLES[plan.kind].name
+    connection = warehouse.connection
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE latest_records AS
+        SELECT id, source, coalesce(deleted_date <= DATE '{plan.window.end}', false) AS is_deleted FROM {log}
+        QUALIFY row_number() OVER (
+            PARTITION BY id ORDER BY partition_date DESC, changed_at DESC NULLS LAST, sequence DESC
+        ) = 1
+        """
+    ).fetchall()
+    is_ours = f"source IN ('{_sql(plan.source)}', '{_sql(plan.source)}{GONE}')"
+    queries = {
+        "known_records": f"SELECT id FROM latest_records WHERE NOT is_deleted AND {is_ours}",
+        "gone_records": "FROM known_records ANTI JOIN present_records USING (id)",
+        "back_records": f"""
+            SELECT id FROM latest_records SEMI JOIN present_records USING (id)
+            WHERE is_deleted AND source = '{_sql(plan.source)}{GONE}'
+        """,
+        "unknown_records": f"""
+            SELECT DISTINCT id FROM present_records ANTI JOIN latest_records USING (id)
+            WHERE id NOT IN (
+                SELECT record_id FROM quarantine WHERE kind = '{plan.kind}' AND record_id IS NOT NULL
+            )
+        """,
+    }
+    for name, query in queries.items():
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}").fetchall()
+
+
+def _note_present(warehouse: Warehouse, kind: str, rules: Rules) -> None:
+    """Add the keys of what is staged, rejected documents included, to `present_records`."""
+    screen(warehouse.connection, kind, staged(kind), "screened", rules, only=("id",))
+    warehouse.connection.execute(
+        "INSERT INTO present_records SELECT coalesce(id, record_id) FROM screened "
+        "WHERE coalesce(id, record_id) IS NOT NULL"
+    ).fetchall()
+    warehouse.connection.execute("DROP TABLE screened").fetchall()
+
+
+def _insert_keys(warehouse: Warehouse, keys: list[str]) -> None:
+    warehouse.connection.register("arrived_keys", pa.table({"id": pa.array(keys, pa.string())}))
+    warehouse.connection.execute("INSERT INTO present_records FROM arrived_keys").fetchall()
+    warehouse.connection.unregister("arrived_keys")
+
+
+def _count(warehouse: Warehouse, table: str) -> int:
+    return warehouse.scalar(f"SELECT count(*) FROM {table}")
+
+
+def _keys(warehouse: Warehouse, table: str) -> list[str]:
+    return [key for (key,) in warehouse.connection.execute(f"SELECT id FROM {table} ORDER BY id").fetchall()]
+
+
+def _chunks(keys: list[str], size: int) -> Iterator[list[str]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def _sql(text: str) -> str:
+    return text.replace("'", "''")
