@@ -16,9 +16,9 @@ from bson import Binary, DatetimeMS, Decimal128, Int64, ObjectId, Timestamp
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.records.models import parse
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources import mongodb
 from profile_pipeline.sources.live import Batch, Span
 from profile_pipeline.sources.mongodb import MongoSource
+from profile_pipeline.sources.mongodb.documents import CODEC, as_json
 from profile_pipeline_tests.servers.mongodb import Server, mongodb_server
 
 ALL = Span(None, datetime(2030, 1, 1))
@@ -59,7 +59,7 @@ def server(running: Server) -> Iterator[Server]:
         client.drop_database(running.database)
         if running.supports("takeCommands"):
             # Some hold dates that a client can only read when it is told how.
-            client.admin.command({"takeCommands": 1}, codec_options=mongodb.CODEC)
+            client.admin.command({"takeCommands": 1}, codec_options=CODEC)
 
 
 def settings(server: Server, **others: Any) -> Settings:
@@ -101,13 +101,11 @@ def test_reading_goes_on_at_every_place_without_loss_or_repetition(
 ) -> None:
     documents = [{"_id": one} for one in MIXED_IDS]
     insert(server, "users", *random.Random(5).sample(documents, len(documents)))
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 1)
     source = make()
     whole = list(source.changes("users", ALL))
     assert len(whole) == len(MIXED_IDS)
-    assert ids(whole) == [
-        json.loads(mongodb.as_json(bson.decode(bson.encode(one), mongodb.CODEC)))["_id"] for one in documents
-    ]
+    assert ids(whole) == [json.loads(as_json(bson.decode(bson.encode(one), CODEC)))["_id"] for one in documents]
     for position, batch in enumerate(whole):
         assert list(source.changes("users", ALL, batch.place)) == whole[position + 1 :]
 
@@ -116,7 +114,7 @@ def test_batches_follow_each_other_to_the_last_document(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(server, "orders", *({"_id": number} for number in range(25)))
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 10)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 10)
     batches = list(make().changes("orders", ALL))
     assert [len(batch.documents) for batch in batches] == [10, 10, 5]
     assert ids(batches) == list(range(25))
@@ -164,7 +162,7 @@ def test_a_span_brings_what_changed_in_it_however_the_times_are_written(server: 
 
 def test_reading_a_span_goes_on_at_a_place(server: Server, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     insert(server, "users", *({"_id": n, "updated_at": datetime(2024, 2, 1) + timedelta(days=n)} for n in range(90)))
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 7)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 7)
     source = make()
     whole = list(source.changes("users", MARCH))
     assert ids(whole) == list(range(29, 60))
@@ -236,7 +234,7 @@ def test_reading_that_is_given_up_leaves_no_cursor_open(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(server, "users", *({"_id": number} for number in range(20)))
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 5)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 5)
     reading = make().changes("users", ALL)
     next(reading)
     server.commands()
@@ -294,7 +292,7 @@ def test_keys_are_all_there_are_as_the_log_has_them(
         *({"_id": 100 + number, "id": one} for number, one in enumerate([" spaced ", 7, "", None, ["x"], {"y": 1}])),
     ]
     insert(server, "users", *documents)
-    monkeypatch.setattr(mongodb, "BATCH_KEYS", 5)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.source.BATCH_KEYS", 5)
     source = make()
     batches = list(source.keys("users"))
     assert {len(keys) for keys in batches[:-1]} == {5}
@@ -342,7 +340,7 @@ def test_many_keys_are_fetched_in_several_questions(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(server, "users", *({"_id": number} for number in range(25)))
-    monkeypatch.setattr(mongodb, "FETCH_KEYS", 10)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.source.FETCH_KEYS", 10)
     server.commands()
     assert sorted(ids(make().fetch("users", [str(number) for number in range(25)]))) == list(range(25))
     assert [next(iter(command)) for command in server.commands()] == ["find"] * 3
@@ -384,7 +382,7 @@ def test_after_a_fault_in_mid_reading_nothing_is_lost_or_repeated(
     server: Server, make: Make, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(server, "users", *({"_id": number} for number in range(50)))
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 5)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 5)
     server.fail_command("getMore", mode={"times": 2} if "closeConnection" in fault else None, **fault)
     assert read_on(make()) == (list(range(50)), 2 if "closeConnection" in fault else 1)
 
@@ -394,7 +392,7 @@ def test_a_reply_that_breaks_off_in_the_middle_is_read_again(
     server: Server, make: Make, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(server, "users", *({"_id": number, "updated_at": datetime(2024, 3, 5)} for number in range(50)))
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 7)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 7)
     server.on_command("getMore", number=number, closeInReply=True)
     assert read_on(make(), MARCH) == (list(range(50)), 1)
 
@@ -403,7 +401,7 @@ def test_a_server_that_dies_and_comes_back_is_read_on(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(server, "users", *({"_id": number} for number in range(50)))
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 5)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 5)
     source = make()
     reading = source.changes("users", ALL)
     first = [next(reading), next(reading)]
@@ -424,7 +422,7 @@ def test_a_fault_while_keys_are_listed_is_no_short_list(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(server, "users", *({"_id": number} for number in range(50)))
-    monkeypatch.setattr(mongodb, "BATCH_KEYS", 5)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.source.BATCH_KEYS", 5)
     server.fail_command("getMore", closeConnection=True)
     source = make()
     with pytest.raises(TransientError):
@@ -559,7 +557,7 @@ def test_changes_that_come_while_one_looks_are_not_missed(server: Server, make: 
 def test_more_events_than_one_look_takes_wake_again(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mongodb, "MAX_EVENTS", 10)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.source.MAX_EVENTS", 10)
     source = make()
     _, token = source.woken(None)
     insert(server, "users", *({"_id": number} for number in range(15)))

@@ -41,23 +41,21 @@ from profile_pipeline.records.dialect import PLAIN, Dialect
 from profile_pipeline.records.models import Rejected, parse
 from profile_pipeline.records.moments import Moment, read_moment
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources import mongodb
 from profile_pipeline.sources.live import Span
-from profile_pipeline.sources.mongodb import (
+from profile_pipeline.sources.mongodb import MongoSource
+from profile_pipeline.sources.mongodb.documents import (
     CODEC,
-    MongoSource,
     after,
     as_json,
     batches,
     key_of,
     place_of,
     plain,
-    redacted,
-    secrets_in,
-    span_filter,
-    translated,
     values_of,
 )
+from profile_pipeline.sources.mongodb.faults import redacted, secrets_in, translated
+from profile_pipeline.sources.mongodb.selection import _unreadable_text, span_filter
+from profile_pipeline.sources.mongodb.source import CONNECT_MS, SERVER_SELECTION_MS, SOCKET_MS
 from profile_pipeline_tests.servers.bson_query import compile_filter, decode
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -270,7 +268,7 @@ odd_texts = st.text("0123456789-:TZ+. \n", max_size=22) | st.from_regex(
 @example("0001-01-01T00:00:00Z", ZONES[1])
 @example("2000-02-29", UTC_ZONE)
 def test_every_text_that_is_no_time_matches_the_pattern_for_such(text: str, zone: ZoneInfo) -> None:
-    pattern = mongodb._unreadable_text(zone).pattern
+    pattern = _unreadable_text(zone).pattern
     try:
         read_moment(text, zone)
     except ValueError:
@@ -287,7 +285,7 @@ def test_no_ordinary_time_matches_the_pattern_for_texts_that_are_none(
     day: date, at: Any, offset: str, zone: ZoneInfo
 ) -> None:
     """What matches is read each time, so that a pattern that matches too much would make every reading a full one."""
-    pattern = mongodb._unreadable_text(zone).pattern
+    pattern = _unreadable_text(zone).pattern
     assert not re.search(pattern, day.isoformat())
     assert not re.search(pattern, f"{day}T{at.isoformat()}{offset}")
 
@@ -400,8 +398,8 @@ def test_a_place_of_another_source_is_refused(place: str) -> None:
 
 
 def test_batches_are_bounded_by_documents_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongodb, "BATCH_DOCUMENTS", 3)
-    monkeypatch.setattr(mongodb, "BATCH_BYTES", 1000)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_BYTES", 1000)
     small, large = [{"_id": number} for number in range(5)], [{"_id": "x", "text": "y" * 2000}]
     sizes = [[json.loads(text)["_id"] for text in batch.documents] for batch in batches([*small, *large, *small])]
     assert sizes == [[0, 1, 2], [3, 4, "x"], [0, 1, 2], [3, 4]]
@@ -702,9 +700,9 @@ def test_fields_are_mapped_by_dotted_paths() -> None:
 def test_options_are_ours_only_where_the_uri_has_none() -> None:
     options = source().database.client.options
     assert options.pool_options.appname == "profile_pipeline"
-    assert options.pool_options.socket_timeout == mongodb.SOCKET_MS / 1000
-    assert options.pool_options.connect_timeout == mongodb.CONNECT_MS / 1000
-    assert options.server_selection_timeout == mongodb.SERVER_SELECTION_MS / 1000
+    assert options.pool_options.socket_timeout == SOCKET_MS / 1000
+    assert options.pool_options.connect_timeout == CONNECT_MS / 1000
+    assert options.server_selection_timeout == SERVER_SELECTION_MS / 1000
     given = "appname=mine&sockettimeoutms=5000&CONNECTTIMEOUTMS=6000&serverSelectionTimeoutMS=7000"
     options = source(f"mongodb://db.example.com/club?{given}").database.client.options
     assert options.pool_options.appname == "mine"
