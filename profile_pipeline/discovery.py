@@ -258,7 +258,8 @@ def _lacking(settings: Settings, kind: str, concerned: pa.Table, days: Window) -
         rows = connection.execute(
             """
             SELECT partition_date FROM additions
-            UNION SELECT partition_date FROM rejections ANTI JOIN quarantine USING (kind, content_hash)
+            UNION SELECT min(partition_date) FROM rejections ANTI JOIN quarantine USING (kind, content_hash)
+            GROUP BY content_hash
             ORDER BY partition_date
             """
         ).fetchall()

@@ -118,7 +118,7 @@ def ingest_changes(
     if plan.is_reconciling:
         list_present(warehouse, source, plan, rules)
     with warehouse.tuned(memory_limit=MEMORY), warehouse.transaction():
-        ingested = add(warehouse, kind, staged(kind), rules, days, filed_on=window.start)
+        ingested = add(warehouse, kind, staged(kind), rules, days, window=window)
         finish(warehouse, plan)
     ingested = replace(ingested, extracted=extracted)
     if not plan.is_reconciling:
@@ -127,7 +127,7 @@ def ingest_changes(
     if not deletions.is_plausible:
         return replace(ingested, deletions=deletions)
     with warehouse.transaction():
-        found = add(warehouse, kind, staged(kind), rules, days, filed_on=window.start)
+        found = add(warehouse, kind, staged(kind), rules, days, window=window)
         tombstones = write_tombstones(warehouse, plan, log_sequence(warehouse))
         finish_reconciling(warehouse, plan)
     return replace(
@@ -158,7 +158,7 @@ def add(
     rules: Rules,
     days: Window,
     *,
-    filed_on: date | None = None,
+    window: Window | None = None,
 ) -> Ingested:
     """Add what documents say of some days to the log, and what is rejected to the quarantine.
 
@@ -169,23 +169,25 @@ def add(
         documents: a relation of (document, source, position).
         rules: how they are read.
         days: the partitions that may gain versions.
-        filed_on: where documents that hold no readable day are filed; by default on the first of the days.
+        window: the days that are counted, on the first of which documents are filed that hold no readable day; by
+            default all of them. What is rejected again and again on other days is so no share of the run's batch.
     """
+    window = window or days
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
     find_candidates(connection, days)
     find_additions(connection, kind, days)
-    find_rejections(connection, kind, days, filed_on or days.start)
+    find_rejections(connection, kind, days, window.start)
     if kind == "users":
         reject_second_holders(connection)
     versions_added = append(warehouse, kind)
     newly_quarantined = _quarantine(connection)
-    rows_in = warehouse.scalar(
-        "SELECT count(*) FROM (SELECT position FROM candidates UNION SELECT position FROM rejections)"
-    )
-    rejected = warehouse.scalar("SELECT count(DISTINCT position) FROM rejections")
+    counted = f"WHERE partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
+    concerned = f"SELECT position FROM candidates {counted} UNION SELECT position FROM rejections {counted}"
+    rows_in = warehouse.scalar(f"SELECT count(*) FROM ({concerned})")
+    rejected = warehouse.scalar(f"SELECT count(DISTINCT position) FROM rejections {counted}")
     reasons = connection.execute(
-        "SELECT reason, count(DISTINCT position) AS documents FROM rejections GROUP BY reason "
+        f"SELECT reason, count(DISTINCT position) AS documents FROM rejections {counted} GROUP BY reason "
         f"ORDER BY documents DESC, reason LIMIT {SHOWN_REASONS}"
     ).fetchall()
     for table in TEMPORARY:

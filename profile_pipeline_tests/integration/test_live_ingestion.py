@@ -217,6 +217,16 @@ def test_a_process_that_is_killed_leaves_its_batches_and_the_next_reads_on(place
     assert place.rows("SELECT count(*) FROM staged_documents") == [(0,)]
 
 
+def test_what_was_rejected_on_other_days_is_no_share_of_a_small_batch(place: Place) -> None:
+    place.put("a", "b", created_at="2024-01-01T10:00:00")
+    # Without a readable time, it is handed over each time.
+    place.put("bad", age=500)
+    assert place.run(1).rejected_share == pytest.approx(1 / 3)
+    place.put("c", created_at="2024-01-02T10:00:00")
+    done = place.run(2)
+    assert (done.rows_in, done.rejected) == (1, 0)
+
+
 # ---------------------------------------------------------------- deletions
 
 

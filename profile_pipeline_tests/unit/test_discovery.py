@@ -123,6 +123,16 @@ def test_a_second_user_of_an_address_is_found_once(place: Place) -> None:
     assert place.find().days == ()
 
 
+def test_a_second_user_of_an_address_on_several_days_is_found_on_the_first(place: Place) -> None:
+    place.put("a", created_at="2024-01-01T10:00:00")
+    place.ingest()
+    place.put("b", email="a@x.y", created_at="2024-01-03T10:00:00", updated_at="2024-01-06T10:00:00")
+    before = place.held()
+    assert place.find().days == jan(3)
+    place.ingest()
+    assert {day for day, _ in place.held() - before} == set(jan(3))
+
+
 def test_each_kind_is_compared_with_its_own_log(place: Place) -> None:
     place.put("a", created_at="2024-01-03T10:00:00")
     place.put("a", kind="events", name="Gala", date="2024-01-20", created_at="2024-01-04T10:00:00", participants=[])
