@@ -30,6 +30,7 @@ from profile_pipeline.index.embedding import Progress as EmbeddingProgress
 from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
 from profile_pipeline.index.text import user_summaries as summaries_of
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_sequence
+from profile_pipeline.replay import replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, source_for
 from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES
@@ -62,7 +63,11 @@ def raw(
     if isinstance(source, FileSource):
         return ingest(warehouse, source, kind, window, settings)
     with closing(source):
-        return ingest_changes(warehouse, source, kind, window, settings, on_progress=on_progress)
+        ingested = ingest_changes(warehouse, source, kind, window, settings, on_progress=on_progress)
+    if kind == "users" and ingested.deletions and ingested.deletions.gone and ingested.deletions.is_plausible:
+        # Whoever signed up anew was rejected for an address that the tombstone of the old account has freed.
+        replay(warehouse, settings, window.end, kind, claims_only=True)
+    return ingested
 
 
 def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:

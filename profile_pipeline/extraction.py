@@ -6,33 +6,26 @@ the documents say (`ingestion.py`), and what the source no longer has (`reconcil
 
 The watermark says: what the source committed before it is in the log or the quarantine. Each ingestion closes the
 gap from there to the end of its window, so that nothing depends on which days were run. It is clamped to the
-source's own clock, moves in the transaction that adds the documents, and a stretch below it is read again for what
-was committed late; content that the log holds already is not added twice.
+source's own clock, and moves in the transaction that adds the documents or, where keys are compared, in the one that
+follows, when the source has proved to be the one that it was. A stretch below it is read again for what was committed
+late; content that the log holds already is not added twice.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import stamina
 
 from profile_pipeline.errors import TransientError
+from profile_pipeline.retries import attempts, retried
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.live import Batch, LiveSource, Span
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
-
-Answer = TypeVar("Answer")
-
-ATTEMPTS = 5
-LONGEST_WAIT = timedelta(seconds=20)
-"""Bounds on attempts without any progress: about half a minute of waits, after which the step is tried again."""
-
 
 STAGING = {"force_compression": "uncompressed", "wal_autocheckpoint": "128MB"}
 """Staged documents live for minutes: packing them well, each few batches, took two thirds of the time of staging."""
@@ -50,12 +43,13 @@ class Watermark:
 class Plan:
     """What one ingestion reads of a source.
 
-    `clock` is the source's time now, `ends_at` the end of the window in the same terms. With `is_reconciling`,
-    what the source no longer has is looked for, too.
+    `dialect` tells apart how documents were selected and are written, `clock` is the source's time now, `ends_at` the
+    end of the window in the same terms. With `is_reconciling`, what the source no longer has is looked for, too.
     """
 
     kind: str
     source: str
+    dialect: str
     window: Window
     span: Span
     clock: datetime
@@ -148,12 +142,9 @@ def plan_extraction(warehouse: Warehouse, source: LiveSource, kind: str, window:
     if since is not None:
         # The source's clock may have been set back.
         since = min(since, until)
-    return Plan(kind, source.name(kind), window, Span(since, until), clock, ends_at, is_reconciling)
-
-
-def retried(ask: Callable[[], Answer]) -> Answer:
-    """The answer to a question, which is asked again while a fault that may pass comes instead, a few times."""
-    return stamina.retry(on=TransientError, attempts=ATTEMPTS, wait_max=LONGEST_WAIT, timeout=None)(ask)()
+    return Plan(
+        kind, source.name(kind), repr(source.dialect(kind)), window, Span(since, until), clock, ends_at, is_reconciling
+    )
 
 
 def start_of(day: date, zone: ZoneInfo) -> datetime:
@@ -190,9 +181,7 @@ def stage(warehouse: Warehouse, source: LiveSource, plan: Plan, on_progress: Cal
     reading = _Reading(warehouse, source, plan, on_progress)
     with warehouse.tuned(**STAGING):
         while not reading.is_done:
-            for attempt in stamina.retry_context(
-                on=TransientError, attempts=ATTEMPTS, wait_max=LONGEST_WAIT, timeout=None
-            ):
+            for attempt in attempts():
                 with attempt:
                     reading.go_on()
     return reading.result()
@@ -238,16 +227,16 @@ class _Reading:
 
 def _begin(warehouse: Warehouse, plan: Plan) -> tuple[str | None, int]:
     """The place and the documents that an earlier reading of the span left; else a clean start."""
-    wanted = {"source": plan.source, "since": plan.span.since, "until": plan.span.until}
+    wanted = {"source": plan.source, "dialect": plan.dialect, "since": plan.span.since, "until": plan.span.until}
     rows = warehouse.records("SELECT * FROM extractions WHERE kind = ?", plan.kind)
     if rows and all(rows[0][name] == value for name, value in wanted.items()):
         return rows[0]["place"], rows[0]["documents"]
     with warehouse.transaction():
         clear_staged(warehouse, plan.kind)
         warehouse.connection.execute(
-            "INSERT INTO extractions BY NAME SELECT ? AS kind, ? AS source, ?::TIMESTAMP AS since, "
+            "INSERT INTO extractions BY NAME SELECT ? AS kind, ? AS source, ? AS dialect, ?::TIMESTAMP AS since, "
             "?::TIMESTAMP AS until, NULL AS place, 0 AS documents",
-            [plan.kind, plan.source, plan.span.since, plan.span.until],
+            [plan.kind, *wanted.values()],
         ).fetchall()
     return None, 0
 
@@ -288,16 +277,25 @@ def clear_staged(warehouse: Warehouse, kind: str) -> None:
 
 
 def finish(warehouse: Warehouse, plan: Plan) -> None:
-    """Move the watermark over what was read; the caller's transaction adds it to the log."""
-    before = watermark(warehouse, plan.source, plan.kind)
-    _mark(warehouse, plan, replace(before, read_until=max(filter(None, (before.read_until, plan.span.until)))))
+    """Move the watermark over what was read; the caller's transaction adds it to the log.
+
+    Where keys are compared next, it waits for that: an empty copy, or another database of the same name, must not
+    move it.
+    """
+    if not plan.is_reconciling:
+        _mark(warehouse, plan, _read(warehouse, plan))
     clear_staged(warehouse, plan.kind)
 
 
 def finish_reconciling(warehouse: Warehouse, plan: Plan) -> None:
-    """Note that keys were compared; the caller's transaction writes what followed."""
-    _mark(warehouse, plan, replace(watermark(warehouse, plan.source, plan.kind), reconciled_at=plan.clock))
+    """Move the watermark, and note that keys were compared; the caller's transaction writes what followed."""
+    _mark(warehouse, plan, replace(_read(warehouse, plan), reconciled_at=plan.clock))
     clear_staged(warehouse, plan.kind)
+
+
+def _read(warehouse: Warehouse, plan: Plan) -> Watermark:
+    before = watermark(warehouse, plan.source, plan.kind)
+    return replace(before, read_until=max(filter(None, (before.read_until, plan.span.until))))
 
 
 def _mark(warehouse: Warehouse, plan: Plan, mark: Watermark) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from profile_pipeline.extraction import (
     Extracted,
+    Plan,
     Progress,
     finish,
     finish_reconciling,
@@ -42,6 +43,9 @@ SHOWN_REASONS = 20
 
 TEMPORARY = ("screened", "candidates", "additions", "rejections")
 
+
+SECOND_HOLDER = "two live users cannot share it"
+"""How the reason ends for who claims another live user's address."""
 
 MEMORY = "1GB"
 """What adding to the log may hold, whatever was read; beyond it DuckDB spills to disk, without taking much longer."""
@@ -105,8 +109,8 @@ def ingest_changes(
     since the watermark has to be in the log before the watermark may move over it; days before the window that
     gained some owe a recompute then. A second run adds nothing.
 
-    What was read is added in one transaction with the watermark; what the source no longer has follows, when it is
-    due, in one of its own.
+    What was read is added in one transaction with the watermark. When keys are to be compared, what the source no
+    longer has follows in one of its own, and the watermark with it.
 
     Raises:
         PipelineError: the source cannot be read; what was read so far is staged, and the next run goes on there.
@@ -123,11 +127,19 @@ def ingest_changes(
     ingested = replace(ingested, extracted=extracted)
     if not plan.is_reconciling:
         return ingested
-    deletions = find_deletions(warehouse, source, plan, rules, settings.policy.max_deleted_share)
+    return _reconcile(warehouse, source, plan, rules, ingested, max_share=settings.policy.max_deleted_share)
+
+
+def _reconcile(
+    warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Rules, ingested: Ingested, *, max_share: float
+) -> Ingested:
+    """Take up what the source no longer has, and what was never read of it; both, with what was done before."""
+    deletions = find_deletions(warehouse, source, plan, rules, max_share)
     if not deletions.is_plausible:
         return replace(ingested, deletions=deletions)
+    days = Window(min(rules.first_partition, plan.window.start), plan.window.end)
     with warehouse.transaction():
-        found = add(warehouse, kind, staged(kind), rules, days, window=window)
+        found = add(warehouse, plan.kind, staged(plan.kind), rules, days, window=plan.window)
         tombstones = write_tombstones(warehouse, plan, log_sequence(warehouse))
         finish_reconciling(warehouse, plan)
     return replace(
@@ -336,7 +348,7 @@ def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
         {
             "partition_date": claim.day,
             "position": claim.arrival - 1 - newest,
-            "reason": f"email {claim.email} is held by user {holder} as of {claim.day}; two live users cannot share it",
+            "reason": f"email {claim.email} is held by user {holder} as of {claim.day}; {SECOND_HOLDER}",
         }
         for claim, holder in second_holders(Claim(*row) for row in rows).items()
     ]

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import stamina
 
-from profile_pipeline.errors import TransientError
-from profile_pipeline.extraction import ATTEMPTS, Plan, append_batch, staged
+from profile_pipeline.extraction import Plan, append_batch, staged
 from profile_pipeline.records.screening import Rules, screen
+from profile_pipeline.retries import attempts
 from profile_pipeline.sources.live import LiveSource
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
@@ -25,7 +24,7 @@ GONE = " (gone)"
 """Marks the source of a tombstone, to tell it from a deletion that the source itself reported."""
 
 FEW = 10
-"""So many deletions at once are plausible however few records there are, unless all are gone."""
+"""So many deletions at once are plausible however few records there are; that all are gone only a share of 1 allows."""
 
 FETCH_KEYS = 1_000
 """Keys asked for at once: far below what a query may hold."""
@@ -61,7 +60,7 @@ def list_present(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Ru
     if not source.is_listing_keys:
         _note_present(warehouse, plan.kind, rules)
         return
-    for attempt in stamina.retry_context(on=TransientError, attempts=ATTEMPTS, timeout=None):
+    for attempt in attempts():
         with attempt:
             warehouse.connection.execute("DELETE FROM present_records").fetchall()
             for keys in source.keys(plan.kind):
@@ -76,13 +75,12 @@ def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: 
     """
     _compare(warehouse, plan)
     known, gone = _count(warehouse, "known_records"), _count(warehouse, "gone_records")
-    is_plausible = gone == 0 or (_count(warehouse, "present_records") > 0 and gone <= max(FEW, max_share * known))
+    if gone > max_share * known and not gone <= min(FEW, known - 1):
+        return Deletions(known, gone, 0, _count(warehouse, "unknown_records"), is_plausible=False)
     unknown = _keys(warehouse, "unknown_records")
-    if not is_plausible:
-        return Deletions(known, gone, 0, len(unknown), is_plausible=False)
     wanted = [*_keys(warehouse, "gone_records"), *unknown]
     documents = 0
-    for attempt in stamina.retry_context(on=TransientError, attempts=ATTEMPTS, timeout=None):
+    for attempt in attempts():
         with attempt, warehouse.transaction():
             for keys in _chunks(wanted, FETCH_KEYS):
                 for batch in source.fetch(plan.kind, keys):
@@ -134,22 +132,35 @@ def _compare(warehouse: Warehouse, plan: Plan) -> None:
     """Make `known_records`, `gone_records`, `back_records` and `unknown_records`, each a temporary table of keys."""
     log = RAW_TABLES[plan.kind].name
     connection = warehouse.connection
+    columns = "partition_date, id, source" + (", email" if plan.kind == "users" else "")
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE latest_records AS
-        SELECT id, source, coalesce(deleted_date <= DATE '{plan.window.end}', false) AS is_deleted FROM {log}
+        SELECT {columns}, coalesce(deleted_date <= DATE '{plan.window.end}', false) AS is_deleted FROM {log}
         QUALIFY row_number() OVER (
             PARTITION BY id ORDER BY partition_date DESC, changed_at DESC NULLS LAST, sequence DESC
         ) = 1
         """
     ).fetchall()
-    is_ours = f"source IN ('{_sql(plan.source)}', '{_sql(plan.source)}{GONE}')"
+    # What is newer than the window, such as a record that was replayed today, is compared in the run of its day.
+    is_ours = (
+        f"source IN ('{_sql(plan.source)}', '{_sql(plan.source)}{GONE}') AND partition_date <= DATE '{plan.window.end}'"
+    )
+    # Whoever took the address meanwhile keeps it.
+    is_free = (
+        "TRUE"
+        if plan.kind != "users"
+        else """
+        email NOT IN (
+            SELECT email FROM latest_records WHERE NOT is_deleted AND id NOT IN (SELECT id FROM gone_records)
+        )"""
+    )
     queries = {
         "known_records": f"SELECT id FROM latest_records WHERE NOT is_deleted AND {is_ours}",
         "gone_records": "FROM known_records ANTI JOIN present_records USING (id)",
         "back_records": f"""
             SELECT id FROM latest_records SEMI JOIN present_records USING (id)
-            WHERE is_deleted AND source = '{_sql(plan.source)}{GONE}'
+            WHERE is_deleted AND source = '{_sql(plan.source)}{GONE}' AND {is_ours} AND {is_free}
         """,
         "unknown_records": f"""
             SELECT DISTINCT id FROM present_records ANTI JOIN latest_records USING (id)

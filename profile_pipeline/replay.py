@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import start_of
-from profile_pipeline.ingestion import SHOWN_REASONS, append, reject_second_holders, rules_of
+from profile_pipeline.ingestion import SECOND_HOLDER, SHOWN_REASONS, append, reject_second_holders, rules_of
 from profile_pipeline.records.dialect import PLAIN, Dialect
 from profile_pipeline.records.screening import screen
 from profile_pipeline.settings import Settings
@@ -74,7 +74,9 @@ def day_of_replay(settings: Settings, day: date | None = None) -> date:
     return chosen
 
 
-def replay(warehouse: Warehouse, settings: Settings, day: date, kind: str | None = None) -> list[Replayed]:
+def replay(
+    warehouse: Warehouse, settings: Settings, day: date, kind: str | None = None, *, claims_only: bool = False
+) -> list[Replayed]:
     """Screen waiting documents again; those that are valid now enter the log on a day.
 
     A document is superseded when the log holds its very version of the record, or one with a later change or the
@@ -91,18 +93,22 @@ def replay(warehouse: Warehouse, settings: Settings, day: date, kind: str | None
         settings: the rules of today, and the live sources, whose documents are read as they write them.
         day: the partition that gains versions.
         kind: users, orders, events or messages; all of them unless given.
+        claims_only: leaves out what waits for other reasons than that another user held the address.
 
     Raises:
         PipelineError: a live source's settings are incomplete.
     """
-    return [_replay_kind(warehouse, settings, day, each) for each in RAW_TABLES if kind in (None, each)]
+    concerned = f"resolution IS NULL AND ends_with(reason, '{SECOND_HOLDER}')" if claims_only else "resolution IS NULL"
+    return [_replay_kind(warehouse, settings, day, each, concerned) for each in RAW_TABLES if kind in (None, each)]
 
 
-def _replay_kind(warehouse: Warehouse, settings: Settings, day: date, kind: str) -> Replayed:
-    if not warehouse.scalar("SELECT count(*) FROM quarantine WHERE kind = ? AND resolution IS NULL", kind):
+def _replay_kind(warehouse: Warehouse, settings: Settings, day: date, kind: str, concerned: str) -> Replayed:
+    concerned = f"kind = '{kind}' AND {concerned}"
+    if not warehouse.scalar(f"SELECT count(*) FROM quarantine WHERE {concerned}"):
         return Replayed(kind, 0, 0, 0, 0, Counter())
     dialects = _dialects(settings, kind)
     with warehouse.transaction():
+        _find_waiting(warehouse, concerned)
         _screen_waiting(warehouse, settings, kind, dialects)
         _judge(warehouse, kind, day, start_of(day + timedelta(days=1), settings.zone))
         done = _count(warehouse, kind)
@@ -129,16 +135,20 @@ def _dialects(settings: Settings, kind: str) -> list[tuple[str, Dialect]]:
         ]
 
 
-def _screen_waiting(warehouse: Warehouse, settings: Settings, kind: str, dialects: list[tuple[str, Dialect]]) -> None:
-    """Make the temporary tables `waiting` and `screened`; position is the order in quarantine."""
-    connection = warehouse.connection
-    connection.execute(
+def _find_waiting(warehouse: Warehouse, concerned: str) -> None:
+    """Make the temporary table `waiting`; position is the order in quarantine."""
+    warehouse.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE waiting AS
         SELECT content_hash, document, source, row_number() OVER (ORDER BY partition_date, rowid) - 1 AS position
-        FROM quarantine WHERE kind = '{kind}' AND resolution IS NULL
+        FROM quarantine WHERE {concerned}
         """
     ).fetchall()
+
+
+def _screen_waiting(warehouse: Warehouse, settings: Settings, kind: str, dialects: list[tuple[str, Dialect]]) -> None:
+    """Make the temporary table `screened` of what is waiting."""
+    connection = warehouse.connection
     parts: list[str] = []
     for condition, dialect in dialects:
         documents = f"(SELECT document, source, position FROM waiting WHERE {condition})"

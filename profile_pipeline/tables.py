@@ -318,6 +318,7 @@ EXTRACTIONS = Table(
     {
         "kind": ("string", "Which records are being read."),
         "source": ("string", "The live source that they come from."),
+        "dialect": ("string", "How its documents are written; another one begins anew."),
         "since": ("timestamp", "Begin of the span that is being read, UTC; null: everything."),
         "until": ("timestamp", "End of it, UTC."),
         "place": ("string", "Where reading goes on, in the source's own terms."),

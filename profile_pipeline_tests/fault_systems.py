@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 
 from profile_pipeline import reconciliation
-from profile_pipeline.extraction import ATTEMPTS
+from profile_pipeline.retries import ATTEMPTS
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import airtable
 from profile_pipeline.sources.airtable import AirtableSource

@@ -40,7 +40,7 @@ def window_owed(changed: Iterable[date], computed: Iterable[date], last_partitio
     due = [day for day in changed if day <= last_partition]
     if not due:
         return None
-    return Window(min(due), max([*due, *computed]))
+    return Window(min(due), max([*due, *(day for day in computed if day <= last_partition)]))
 
 
 def run_request(window: Window, state: str, **tags: str) -> dg.RunRequest:

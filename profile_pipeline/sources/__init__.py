@@ -5,7 +5,6 @@ No features here, and no Dagster: a source hands out documents as they are and k
 # ruff: noqa: PLC0415  # a driver is loaded where its system is in use
 
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources.base import Documents
 from profile_pipeline.sources.files import FileSource
 from profile_pipeline.sources.live import LiveSource
 from profile_pipeline.tables import RAW_TABLES
@@ -46,4 +45,4 @@ def live_source(kind: str, settings: Settings) -> LiveSource:
     return MongoSource.from_settings(settings)
 
 
-__all__ = ["Documents", "FileSource", "LiveSource", "kinds_from_files", "live_source", "source_for"]
+__all__ = ["FileSource", "LiveSource", "kinds_from_files", "live_source", "source_for"]

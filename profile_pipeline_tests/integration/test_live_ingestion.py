@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import stamina
 
+from profile_pipeline import build
 from profile_pipeline.errors import PipelineError, TransientError
-from profile_pipeline.extraction import ATTEMPTS, Progress
+from profile_pipeline.extraction import Progress
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes
+from profile_pipeline.records.dialect import Dialect
+from profile_pipeline.retries import ATTEMPTS
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource
 from profile_pipeline.warehouse import open_warehouse
@@ -53,6 +56,14 @@ class Place:
             return ingest_changes(
                 warehouse, self.source, "users", window, self.settings, on_progress=self.progress.append
             )
+
+    def build_raw(self, day: int) -> None:
+        """Ingest a day as a run does, with what follows a deletion."""
+        self.source.now = datetime.fromisoformat(f"2024-01-{day + 1:02}{NIGHT}")
+        window = Window(date(2024, 1, day), date(2024, 1, day))
+        with pytest.MonkeyPatch.context() as patch, open_warehouse(self.settings.warehouse_path) as warehouse:
+            patch.setattr("profile_pipeline.build.source_for", lambda kind, settings: self.source)
+            build.raw(warehouse, self.settings, window, "users")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with open_warehouse(self.settings.warehouse_path) as warehouse:
@@ -289,6 +300,80 @@ def test_an_emptied_collection_deletes_nobody_however_few_they_were(place: Place
     assert place.log() == ["1 a", "1 b"]
     assert done.deletions is not None
     assert not done.deletions.is_plausible
+
+
+def test_an_emptied_collection_is_believed_where_the_policy_allows_all_to_go(tmp_path: Path) -> None:
+    place = Place(tmp_path, max_deleted_share=1.0)
+    place.put(*"ab", created_at="2024-01-01T10:00:00")
+    place.run(1)
+    place.source.records["users"].clear()
+    place.run(2)
+    assert place.log() == ["1 a", "1 b", "2 -a", "2 -b"]
+
+
+def test_an_empty_copy_in_the_place_of_the_source_does_not_move_the_watermark(place: Place) -> None:
+    place.put(*"ab", created_at="2024-01-01T10:00:00")
+    place.run(1)
+    place.put("a", created_at="2024-01-01T10:00:00", updated_at="2024-01-02T10:00:00")
+    users, place.source.records["users"] = place.source.records["users"], {}
+    place.run(2)
+    place.source.records["users"] = users
+    place.run(3)
+    assert place.log() == ["1 a", "1 b", "2 a"]
+
+
+def test_who_signs_up_again_after_a_deletion_gets_the_address(place: Place) -> None:
+    place.put("old", "x", created_at="2024-01-01T10:00:00")
+    place.run(1)
+    place.source.delete("users", "old")
+    place.source.put("users", id="new", email="old@x.y", created_at="2024-01-02T10:00:00")
+    place.build_raw(2)
+    assert place.log() == ["1 old", "1 x", "2 -old", "2 new"]
+
+
+def test_who_comes_back_does_not_take_an_address_that_has_another_holder_by_now(place: Place) -> None:
+    place.put("a", "x", created_at="2024-01-01T10:00:00")
+    place.run(1)
+    gone = place.source.records["users"].pop("a")
+    place.run(2)
+    place.source.put("users", id="b", email="a@x.y", created_at="2024-01-03T10:00:00")
+    place.run(3)
+    place.source.put("users", **gone)
+    place.run(4)
+    assert place.log() == ["1 a", "1 x", "2 -a", "3 b"]
+
+
+def test_what_is_newer_than_the_window_gets_no_tombstone_before_it(place: Place) -> None:
+    place.put(*"ab", created_at="2024-01-01T10:00:00")
+    place.run(1)
+    place.put("a", created_at="2024-01-01T10:00:00", updated_at="2024-01-03T01:00:00")
+    place.run(3, clock="2024-01-03T01:30:00")
+    place.source.delete("users", "a")
+    place.run(2, clock="2024-01-03T22:00:00")
+    assert place.log() == ["1 a", "1 b", "3 a"]
+    place.run(3, clock="2024-01-04T22:00:00")
+    assert place.log() == ["1 a", "1 b", "3 a", "3 -a"]
+
+
+def test_what_was_staged_under_another_mapping_is_read_anew(place: Place) -> None:
+    place.put(*"abcd", created_at="2024-01-01T10:00:00")
+    place.source.faults = {1: PipelineError("broken")}
+    with pytest.raises(PipelineError):
+        place.run(1)
+    place.source.handed_over.clear()
+    place.source.dialect = lambda kind: Dialect({"age": ("years",)})  # type: ignore[method-assign]
+    place.run(1)
+    assert place.source.handed_over == list("abcd")
+
+
+def test_retries_are_told_on_stderr_where_no_data_goes(
+    place: Place, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    place.put("a", created_at="2024-01-01T10:00:00")
+    place.source.faults = {0: TransientError("the connection broke")}
+    place.run(1)
+    assert capfd.readouterr().out == ""
+    assert [record.message for record in caplog.records] == ["the connection broke; it is tried again in 0 s"]
 
 
 def test_a_record_that_the_scan_of_keys_missed_is_not_deleted(place: Place) -> None:
