@@ -4,7 +4,7 @@ What belongs here: which records of the log are gone or back, the guard against 
 that say so. What does not: records whose source marks them as deleted itself, which are versions like any other.
 
 A record that is gone gets a tombstone: its last version again, deleted on the last day of the run that found it.
-One that comes back gets the version before its tombstone again. Only records that this very source gave are
+One that comes back gets the version again whose content the source has now. Only records that this very source gave are
 compared, so that what was read from files is not held against a database.
 """
 
@@ -34,8 +34,8 @@ FETCH_KEYS = 1_000
 class Deletions:
     """What comparing keys found, in records.
 
-    `known` exist according to the log, `gone` of these are no longer in the source, `back` are in it again,
-    `unknown` had never been read. Unless the deletions are plausible, none was written.
+    `known` exist according to the log, `gone` of these are no longer in the source, `back` are in it again. `unknown`
+    are not in the log, or wait in quarantine, and were read again. Unless the deletions are plausible, none is written.
     """
 
     known: int
@@ -56,7 +56,9 @@ def list_present(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Ru
     They are asked for where that is cheap; else they are those of the documents that were just staged, which are
     all there are.
     """
-    warehouse.connection.execute("CREATE OR REPLACE TEMP TABLE present_records (id VARCHAR)").fetchall()
+    warehouse.connection.execute(
+        "CREATE OR REPLACE TEMP TABLE present_records (id VARCHAR, content_hash VARCHAR)"
+    ).fetchall()
     if not source.is_listing_keys:
         _note_present(warehouse, plan.kind, rules)
         return
@@ -78,7 +80,7 @@ def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: 
     if gone > max_share * known and not gone <= min(FEW, known - 1):
         return Deletions(known, gone, 0, _count(warehouse, "unknown_records"), is_plausible=False)
     unknown = _keys(warehouse, "unknown_records")
-    wanted = [*_keys(warehouse, "gone_records"), *unknown]
+    wanted = [*_keys(warehouse, "gone_records"), *_keys(warehouse, "back_records"), *unknown]
     documents = 0
     for attempt in attempts():
         with attempt, warehouse.transaction():
@@ -111,7 +113,7 @@ def write_tombstones(warehouse: Warehouse, plan: Plan, newest: int) -> int:
         ),
         back AS (
             SELECT * REPLACE ($source AS source, greatest(changed_at, $now) AS changed_at)
-            FROM {log} SEMI JOIN back_records USING (id)
+            FROM {log} SEMI JOIN back_records USING (id) SEMI JOIN present_records USING (id, content_hash)
             WHERE source <> $source || '{GONE}'
             QUALIFY row_number() OVER (PARTITION BY id ORDER BY {order}) = 1
         )
@@ -162,11 +164,11 @@ def _compare(warehouse: Warehouse, plan: Plan) -> None:
             SELECT id FROM latest_records SEMI JOIN present_records USING (id)
             WHERE is_deleted AND source = '{_sql(plan.source)}{GONE}' AND {is_ours} AND {is_free}
         """,
+        # What waits in quarantine may have been mended without a new time.
         "unknown_records": f"""
-            SELECT DISTINCT id FROM present_records ANTI JOIN latest_records USING (id)
-            WHERE id NOT IN (
-                SELECT record_id FROM quarantine WHERE kind = '{plan.kind}' AND record_id IS NOT NULL
-            )
+            SELECT DISTINCT id FROM present_records
+            WHERE id NOT IN (SELECT id FROM latest_records)
+                OR id IN (SELECT record_id FROM quarantine WHERE kind = '{plan.kind}' AND resolution IS NULL)
         """,
     }
     for name, query in queries.items():
@@ -177,7 +179,7 @@ def _note_present(warehouse: Warehouse, kind: str, rules: Rules) -> None:
     """Add the keys of what is staged, rejected documents included, to `present_records`."""
     screen(warehouse.connection, kind, staged(kind), "screened", rules, only=("id",))
     warehouse.connection.execute(
-        "INSERT INTO present_records SELECT coalesce(id, record_id) FROM screened "
+        "INSERT INTO present_records SELECT coalesce(id, record_id), content_hash FROM screened "
         "WHERE coalesce(id, record_id) IS NOT NULL"
     ).fetchall()
     warehouse.connection.execute("DROP TABLE screened").fetchall()
@@ -185,7 +187,7 @@ def _note_present(warehouse: Warehouse, kind: str, rules: Rules) -> None:
 
 def _insert_keys(warehouse: Warehouse, keys: list[str]) -> None:
     warehouse.connection.register("arrived_keys", pa.table({"id": pa.array(keys, pa.string())}))
-    warehouse.connection.execute("INSERT INTO present_records FROM arrived_keys").fetchall()
+    warehouse.connection.execute("INSERT INTO present_records SELECT id, NULL FROM arrived_keys").fetchall()
     warehouse.connection.unregister("arrived_keys")
 
 

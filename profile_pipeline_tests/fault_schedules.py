@@ -71,7 +71,7 @@ CHANGES = {
     "break_reading": 6,
     "kill": 2,
     "run_past_days": 1,
-    "run_today": 3,
+    "run_today": 1,
     "run_days_owed": 1,
 }
 """What happens to a source and its runs, and how often in proportion."""
