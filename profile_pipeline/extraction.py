@@ -128,6 +128,8 @@ def plan_extraction(warehouse: Warehouse, source: LiveSource, kind: str, window:
             # Where every record is read anyway, comparing takes no further call.
             mark.reconciled_at is None
             or not source.is_incremental(kind)
+            # With all of it away by mistake, the watermark must not pass what comes back.
+            or retried(lambda: source.total(kind, Span(None, clock))) == 0
             or clock - mark.reconciled_at >= _reconciling_interval(warehouse, source, kind, settings)
         )
     )

@@ -81,6 +81,8 @@ def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: 
         return Deletions(known, gone, 0, _count(warehouse, "unknown_records"), is_plausible=False)
     unknown = _keys(warehouse, "unknown_records")
     wanted = [*_keys(warehouse, "gone_records"), *_keys(warehouse, "back_records"), *unknown]
+    if not wanted:
+        return Deletions(known, 0, 0, 0, is_plausible=True)
     documents = 0
     for attempt in attempts():
         with attempt, warehouse.transaction():

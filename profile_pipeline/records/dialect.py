@@ -18,8 +18,8 @@ class Dialect:
 
     `paths` has those that are not simply where their name says; `root` is where all others are looked for.
     `system_time` leads to the time at which the system itself says that the record was made, which counts when
-    the record has no other, as the one inside an ObjectId does. With `has_links`, a list of one value stands
-    for the value, as linked records and lookups are written.
+    the record has no other, as the one inside an ObjectId does, and when its business date is earlier. With
+    `has_links`, a list of one value stands for the value, as linked records and lookups are written.
     """
 
     paths: Mapping[str, Path] = field(default_factory=dict)

@@ -325,7 +325,7 @@ def parse(
     except ValidationError as error:
         reason = "; ".join(_in_words(fault) for fault in error.errors())  # type: ignore[arg-type]
         raise Rejected(reason, _record_id(values["id"]), _latest_day(kind, values, made, zone)) from None
-    return _parsed(record, made)
+    return _parsed(record, made, is_made_last=dialect.system_time is not None)
 
 
 def known_days(parsed: Parsed, first_partition: date) -> tuple[date, ...]:
@@ -449,10 +449,10 @@ def _latest_day(kind: str, values: dict[str, Any], made: Moment | None, zone: Zo
     return made.day if made else UNDATED
 
 
-def _parsed(record: Record, made: Moment | None) -> Parsed:
+def _parsed(record: Record, made: Moment | None, *, is_made_last: bool) -> Parsed:
     changes = [moment for moment in (record.created, record.updated_at, record.deleted_at) if moment]
     days = changes or [moment for moment in (record.occurred or made,) if moment]
-    changed = record.updated_at or record.created or record.occurred or made
+    changed = record.updated_at or record.created or _occurred(record, made, is_made_last=is_made_last)
     row: dict[str, Any] = {}
     for name in type(record).model_fields:
         value = getattr(record, name)
@@ -463,3 +463,14 @@ def _parsed(record: Record, made: Moment | None) -> Parsed:
     row["deleted_date"] = record.deleted_at.day if record.deleted_at else None
     row["changed_at"] = changed.at if changed else None
     return Parsed(record, row, tuple(sorted({moment.day for moment in days})))
+
+
+def _occurred(record: Record, made: Moment | None, *, is_made_last: bool) -> Moment | None:
+    """When a record without times of its own last changed, as far as its business date and its making tell.
+
+    A business date is a midnight. A system that says when it made a record says it of every version, so a message
+    that is sent on the day on which it was made must not come before the one that was still queued.
+    """
+    if record.occurred and made and is_made_last:
+        return max(record.occurred, made, key=lambda moment: moment.at)
+    return record.occurred or made

@@ -179,7 +179,7 @@ def _fast_lane(
         name: times.field(name, required=name == "date") if name in TIME_FIELDS else _typed(name, kind, rules.reading)
         for name in MODELS[kind].model_fields
     }
-    typed = {name: field.value for name, field in fields.items()} | times.columns(kind)
+    typed = {name: field.value for name, field in fields.items()} | times.columns(kind, rules.dialect)
     plain = " AND ".join(["is_dated", *(f"({fields[name].plain})" for name in fields if name not in TIME_FIELDS)])
     dated = " AND ".join(f"({fields[name].plain})" for name in fields if name in TIME_FIELDS)
     named = ", ".join(f"{value} AS typed_{name}" for name, value in typed.items())
@@ -391,15 +391,15 @@ class _Times:
         days = ", ".join(f"{self._day(name)} AS day_{name}" for name in names)
         return f"(SELECT *, {days} FROM (SELECT *, {instants} FROM {raw_documents}))"
 
-    def columns(self, kind: str) -> dict[str, str]:
+    def columns(self, kind: str, dialect: Dialect) -> dict[str, str]:
         """The columns that are made from several fields."""
         model = MODELS[kind]
-        order = ("updated_at", model.created_field, model.business_date_field, "made")
-        changed = ", ".join(f"at_{name}" for name in order if name)
+        last = [f"at_{name}" for name in (model.business_date_field, "made") if name]
+        occurred = f"{'greatest' if dialect.system_time else 'coalesce'}({', '.join(last)})"
         return {
             "created_at": f"at_{model.created_field}",
             "deleted_date": "day_deleted_at",
-            "changed_at": f"coalesce({changed})",
+            "changed_at": f"coalesce(at_updated_at, at_{model.created_field}, {occurred})",
         }
 
     def _instant(self, raw: str) -> str:

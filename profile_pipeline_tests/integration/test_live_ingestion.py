@@ -322,6 +322,20 @@ def test_an_empty_copy_in_the_place_of_the_source_does_not_move_the_watermark(pl
     assert place.log() == ["1 a", "1 b", "2 a"]
 
 
+def test_an_emptied_source_is_noticed_between_two_comparisons_of_keys_too(place: Place) -> None:
+    place.put(*"ab", created_at="2024-01-01T10:00:00")
+    place.run(1)
+    place.run(1, clock="2024-01-02T03:00:00")
+    place.put("a", created_at="2024-01-01T10:00:00", updated_at="2024-01-02T03:30:00")
+    users, place.source.records["users"] = place.source.records["users"], {}
+    deletions = place.run(1, clock="2024-01-02T05:00:00").deletions
+    assert deletions is not None
+    assert not deletions.is_plausible
+    place.source.records["users"] = users
+    place.run(2, clock="2024-01-02T05:30:00")
+    assert place.log() == ["1 a", "1 b", "2 a"]
+
+
 def test_who_signs_up_again_after_a_deletion_gets_the_address(place: Place) -> None:
     place.put("old", "x", created_at="2024-01-01T10:00:00")
     place.run(1)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from profile_pipeline.records.dialect import Dialect
 from profile_pipeline.records.email import normalise_email
 from profile_pipeline.records.models import UNDATED, Rejected, known_days, parse
 
@@ -206,6 +207,20 @@ def test_a_record_is_known_on_the_days_it_was_created_changed_and_deleted(
 )
 def test_the_time_of_change_is_the_best_a_record_has(kind: str, fields: dict[str, Any], expected: Any) -> None:
     assert row(kind, **fields)["changed_at"] == expected
+
+
+def test_a_message_sent_on_the_day_on_which_its_system_made_it_follows_the_queued_one() -> None:
+    dialect = Dialect({"id": ("id",)}, ("fields",), ("createdTime",))
+
+    def changed_at(**fields: Any) -> datetime:
+        document = {"id": "rec1", "createdTime": "2024-01-01T10:00:00Z", "fields": {"user_id": "u1", **fields}}
+        found = parse("messages", json.dumps(document), ZoneInfo("UTC"), dialect=dialect).row["changed_at"]
+        assert isinstance(found, datetime)
+        return found
+
+    queued = changed_at(content="Hello", status="queued")
+    assert changed_at(content="Hello", status="sent", sent_date="2024-01-01") >= queued
+    assert changed_at(content="Hello", status="sent", sent_date="2024-01-03") == datetime(2024, 1, 3)
 
 
 def test_an_object_id_is_the_key_where_there_is_no_id() -> None:
