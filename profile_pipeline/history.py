@@ -7,7 +7,7 @@ An interval holds from `valid_from` up to, but without, `valid_to`. Intervals of
 looking one up is a range join and needs no ranking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import ibis
@@ -97,29 +97,39 @@ def held_on(day: ir.DateValue, facts: ir.ArrayValue) -> ir.ArrayValue:
     return facts.filter(lambda fact: (fact.valid_from <= day) & (day < fact.valid_to))
 
 
-def at_changes(touched: ir.Table, reasons: Sequence[str], compute: Callable[[ir.Table], ir.Table]) -> ir.Table:
-    """Compute a feature only for the days on which it can have changed, and carry it to the days between.
+def states(touched: ir.Table, changes: ir.Table) -> ir.Table:
+    """The days on which a user's feature can have changed, with the touched days until the next of them.
 
-    A feature changes only on days on which one of its records touched the user; on the user's other touched
-    days it reads as it did before.
+    Between them it reads the same, so it is computed for the first and carried to the others by `on_each_day`.
 
     Args:
         touched: rows of `touched_users`.
-        reasons: the values of `touched_by` that can change the feature.
-        compute: takes rows of `user_id` and `as_of`, returns the feature with the same key.
+        changes: `user_id` and `day`, with any repeats: when something that the feature depends on changes.
 
     Returns:
-        The feature for each touched user and day, with `partition_date` in place of `as_of`.
+        `user_id`, `as_of` and `days`: each touched day is in one list. Days before the first change are carried from
+        the first of them.
     """
-    may_change = ibis.or_(*(_.touched_by.contains(reason) for reason in reasons))
-    by_user = ibis.window(group_by="user_id", order_by="partition_date", preceding=None, following=0)
-    pairs = (
-        touched.mutate(change_date=ibis.ifelse(may_change, _.partition_date, None))
-        .mutate(
-            as_of=_.change_date.max().over(by_user).coalesce(_.partition_date.min().over(by_user)),
-        )
-        .select("user_id", "partition_date", "as_of")
-        .cache()
-    )
-    feature = compute(pairs.select("user_id", "as_of").distinct().cache())
-    return pairs.join(feature, ["user_id", "as_of"]).drop("as_of")
+    touches = touched.select("user_id", day=_.partition_date, is_touch=ibis.literal(True))
+    marks = touches.union(changes.select("user_id", "day", is_touch=ibis.literal(False)))
+    # On one day the change comes first.
+    so_far = ibis.window(group_by="user_id", order_by=["day", "is_touch"], preceding=None, following=0)
+    changed = ibis.ifelse(_.is_touch, None, _.day).max().over(so_far)
+    dated = marks.mutate(as_of=changed.coalesce(_.day.min().over(so_far))).filter(_.is_touch)
+    return dated.group_by("user_id", "as_of").agg(days=_.day.collect())
+
+
+def on_each_day(features: ir.Table) -> ir.Table:
+    """Rows with `days` of `states`, as one row for each day with `partition_date`."""
+    return features.mutate(partition_date=_.days.unnest()).drop("days")
+
+
+def touches_because(touched: ir.Table, reasons: Sequence[str]) -> ir.Table:
+    """The days that touched a user for one of some reasons: `user_id` and `day`.
+
+    Args:
+        touched: rows of `touched_users`.
+        reasons: values of `touched_by`.
+    """
+    concerned = touched.filter(ibis.or_(*(_.touched_by.contains(reason) for reason in reasons)))
+    return concerned.select("user_id", day=_.partition_date)

@@ -121,7 +121,8 @@ class Warehouse:
         """
         columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
         between = f"partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
-        select = f"SELECT {columns} FROM ({self.ibis.compile(rows)})"
+        # In the order of days, so that whoever reads some of them passes over the others, unread.
+        select = f"SELECT {columns} FROM ({self.ibis.compile(rows)}) ORDER BY partition_date"
         self.ibis._run_pre_execute_hooks(rows)
         if not self.scalar(f"SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {between} LIMIT 1)"):
             with self.transaction():

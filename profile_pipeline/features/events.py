@@ -4,6 +4,8 @@ What belongs here: counts, dates, history and favourites from events. What does 
 anything that depends on the day of reading (`profiles/reading.py`).
 """
 
+from functools import reduce
+
 import ibis
 import ibis.expr.types as ir
 from ibis import _
@@ -11,7 +13,7 @@ from ibis import _
 from profile_pipeline.features.attendance import attendances, invitations
 from profile_pipeline.features.friends import circles, friends_on
 from profile_pipeline.features.people import people
-from profile_pipeline.history import held_on
+from profile_pipeline.history import FOREVER, held_on, on_each_day, states
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import EVENT_FEATURES
 
@@ -28,10 +30,9 @@ def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy:
     Returns:
         The columns of `event_features`, one row for each row of `touched`.
     """
-    lived = touched.select("user_id", "partition_date").left_join(
-        lifetimes(touched, users, events, policy), "user_id", rname="lived_{name}"
-    )
-    day = lived.partition_date
+    lifetime = lifetimes(touched, users, events, policy)
+    lived = states(touched, changes(lifetime)).left_join(lifetime, "user_id", rname="lived_{name}")
+    day = lived.as_of
     seen = lived.mutate(
         visits=held_on(day, lived.visits),
         hosts=favorites_on(day, lived.host_visits),
@@ -41,7 +42,7 @@ def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy:
     )
     found = seen.select(
         "user_id",
-        "partition_date",
+        "days",
         "friend_details",
         number_of_events_attended=_.visits.length(),
         first_event_date=_.visits[0].date,
@@ -55,7 +56,7 @@ def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy:
         favorite_event_types=_.event_types[: policy.favorite_event_type_count].map(lambda rank: rank.value),
         friends=_.friend_details.map(lambda friend: friend["name"]),
     )
-    return _with_defaults(found).select(list(EVENT_FEATURES.columns))
+    return on_each_day(_with_defaults(found)).select(list(EVENT_FEATURES.columns))
 
 
 def lifetimes(touched: ir.Table, users: ir.Table, events: ir.Table, policy: Policy) -> ir.Table:
@@ -85,6 +86,18 @@ def lifetimes(touched: ir.Table, users: ir.Table, events: ir.Table, policy: Poli
     ):
         lifetime = lifetime.left_join(part.cache(), "person_key").drop("person_key_right")
     return lifetime.drop("person_key").cache()
+
+
+def changes(lifetime: ir.Table) -> ir.Table:
+    """The days on which anything in `lifetimes` begins or ceases to hold: `user_id` and `day`."""
+    bounds = [
+        part.map(lambda fact, end=end: fact[end])
+        for part in (lifetime.visits, lifetime.circle)
+        for end in ("valid_from", "valid_to")
+    ]
+    none: ir.ArrayValue = ibis.literal([], "array<date>")
+    days = reduce(lambda days, more: days.concat(more.coalesce(none)), bounds, none).unique()
+    return lifetime.select("user_id", day=days.unnest()).filter(_.day < FOREVER)
 
 
 def _attended_by(touched: ir.Table, people: ir.Table, events: ir.Table) -> ir.Table:

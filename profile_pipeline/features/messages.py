@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from profile_pipeline.history import as_of_join, at_changes
+from profile_pipeline.history import as_of_join, on_each_day, states, touches_because
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import MESSAGE_FEATURES
 
@@ -39,14 +39,13 @@ def message_features(touched: ir.Table, messages: ir.Table, policy: Policy) -> i
         )
         .select("user_id", "sent_date", "valid_from", "valid_to")
     )
-    return at_changes(touched, REASONS, lambda pairs: _features(pairs, counted, policy)).select(
-        list(MESSAGE_FEATURES.columns)
-    )
+    pairs = states(touched, touches_because(touched, REASONS)).cache()
+    return on_each_day(_features(pairs, counted, policy)).select(list(MESSAGE_FEATURES.columns))
 
 
 def _features(pairs: ir.Table, messages: ir.Table, policy: Policy) -> ir.Table:
     counts = (
-        as_of_join(pairs, messages, "user_id")
+        as_of_join(pairs.drop("days"), messages, "user_id")
         .group_by("user_id", "as_of")
         .agg(
             queued_message_count=_.sent_date.isnull().sum(),

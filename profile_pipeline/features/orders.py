@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from profile_pipeline.history import as_of_join, at_changes
+from profile_pipeline.history import as_of_join, on_each_day, states, touches_because
 from profile_pipeline.tables import MONEY, ORDER_FEATURES
 
 NOT_COUNTED = ("cancelled", "canceled", "refunded")
@@ -33,12 +33,13 @@ def order_features(touched: ir.Table, orders: ir.Table) -> ir.Table:
     counted = orders.filter(~_.status.isin(NOT_COUNTED).fill_null(False)).select(
         "user_id", "amount", "date", "valid_to", valid_from=ibis.greatest(_.valid_from, _.date)
     )
-    return at_changes(touched, REASONS, lambda pairs: _features(pairs, counted)).select(list(ORDER_FEATURES.columns))
+    pairs = states(touched, touches_because(touched, REASONS)).cache()
+    return on_each_day(_features(pairs, counted)).select(list(ORDER_FEATURES.columns))
 
 
 def _features(pairs: ir.Table, orders: ir.Table) -> ir.Table:
     totals = (
-        as_of_join(pairs, orders, "user_id")
+        as_of_join(pairs.drop("days"), orders, "user_id")
         .group_by("user_id", "as_of")
         .agg(
             total_orders=_.count(),

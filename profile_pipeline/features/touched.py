@@ -44,7 +44,7 @@ def touched_users(
         _because("message", days_touched(messages, ["user_id"], occurs="sent_date")),
         _because("event", _owners(on_lists, identities)),
         _because("identity", _owners(changes.select("address", "day"), identities)),
-        _because("identity", _possible_friends(changes, users, lists, identities, policy)),
+        _because("identity", _possible_friends(changes, users, lists, identities, window=window, policy=policy)),
     ).filter(_.day.between(window.start, window.end))
     known = [
         touches.user_id == users.id,
@@ -65,12 +65,13 @@ def _because(reason: str, touches: ir.Table) -> ir.Table:
 
 
 def _possible_friends(
-    changes: ir.Table, users: ir.Table, lists: ir.Table, people: ir.Table, policy: Policy
+    changes: ir.Table, users: ir.Table, lists: ir.Table, people: ir.Table, *, window: Window, policy: Policy
 ) -> ir.Table:
     """The users who may be friends of someone whose identity changed, on the day it did: `user_id` and `day`.
 
     They share enough lists of past events with the addresses of whoever gained or lost the changed address; whether
-    an event was cancelled is not asked.
+    an event was cancelled is not asked. Whoever takes an address on the window's last day is not looked for: their
+    own record touches them, and on the first day of a log that is everybody.
     """
     claimed = users.select(user_id="id", related="email").distinct()
     related = ibis.union(
@@ -91,7 +92,9 @@ def _possible_friends(
     attended = lists.join(related, on_list, rname="changed_{name}").select(
         "id", "valid_from", "day", changed="changed_address"
     )
-    seen = lists.join(attended.distinct(), ["id", "valid_from"]).select("id", "address", "day", "changed")
+    known = users.filter(_.valid_from < window.end).select(address="email").distinct()
+    of_known = lists.semi_join(known, "address")
+    seen = of_known.join(attended.distinct(), ["id", "valid_from"]).select("id", "address", "day", "changed")
     owned = [seen.address == people.address, people.valid_from <= seen.day, seen.day < people.valid_to]
     met = seen.join(people.filter(_.user_id.notnull()), owned, rname="person_{name}")
     shared = met.group_by("changed", "day", "user_id").agg(count=_.id.nunique())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_pipeline.features.attendance import unite
-from profile_pipeline.history import FOREVER, as_of_join, at_changes, days_touched, versions
+from profile_pipeline.history import FOREVER, as_of_join, days_touched, on_each_day, states, touches_because, versions
 from profile_pipeline.tables import TABLES
 from profile_pipeline_tests.stored_profiles import arrow, rows_of, stored, table, warehouse
 
@@ -133,22 +133,24 @@ def test_a_feature_is_computed_where_it_can_change_and_carried_to_the_days_betwe
             *(("b", 3, "message"), ("b", 5, "order")),
         ]
     ]
-    asked: list[Row] = []
+    rows = stored(touched, TABLES["touched_users"].types)
+    found = states(rows, touches_because(rows, ("order", "user")))
+    computed = {(row["user_id"], row["as_of"].day): {day.day for day in row["days"]} for row in rows_of(found)}
+    # The first day of a user in the window is computed whatever touched them.
+    assert computed == {("a", 2): {2}, ("a", 3): {3, 4}, ("a", 5): {5, 6}, ("b", 3): {3}, ("b", 5): {5}}
+    carried = rows_of(on_each_day(found))
+    assert sorted((row["user_id"], row["as_of"].day, row["partition_date"].day) for row in carried) == sorted(
+        (key, as_of, day) for (key, as_of), days in computed.items() for day in days
+    )
 
-    def compute(pairs: Any) -> Any:
-        asked.extend(rows_of(pairs))
-        return pairs.mutate(computed_on=pairs.as_of)
 
-    carried = rows_of(at_changes(stored(touched, TABLES["touched_users"].types), ("order", "user"), compute))
-    assert {(row["user_id"], row["partition_date"].day): row["computed_on"].day for row in carried} == {
-        # The first day of a user in the window is computed whatever touched them.
-        **{("a", 2): 2, ("a", 3): 3, ("a", 4): 3, ("a", 5): 5, ("a", 6): 5},
-        **{("b", 3): 3, ("b", 5): 5},
-    }
-    assert sorted((row["user_id"], row["as_of"].day) for row in asked) == [
-        *(("a", 2), ("a", 3), ("a", 5)),
-        *(("b", 3), ("b", 5)),
-    ]
+def test_a_change_before_the_window_is_what_its_days_are_computed_as_of() -> None:
+    touched = [{"partition_date": jan(day), "user_id": "a", "touched_by": ["order"]} for day in (4, 6)]
+    changes = table(
+        [{"user_id": "a", "day": jan(day)} for day in (1, 3, 5, 5, 9)], {"user_id": "string", "day": "date"}
+    )
+    rows = rows_of(states(stored(touched, TABLES["touched_users"].types), changes))
+    assert {row["as_of"].day: [day.day for day in row["days"]] for row in rows} == {3: [4], 5: [6]}
 
 
 Interval = tuple[str, int, int]
