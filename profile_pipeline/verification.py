@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ SAMPLE_USERS = 1_000
 
 SHOWN_USERS = 10
 """Rows of each table that are shown with both values; enough to see a pattern, the counts are of all."""
+
+EXCERPT = 40
+"""Characters of a value where two stand side by side."""
 
 EVERY_REASON = ["event", "identity", "message", "order", "user"]
 """A user touched for all of these has every feature computed as of the day, none carried over from an earlier one."""
@@ -402,9 +406,7 @@ def _log_begins_earlier(scratch: Warehouse) -> bool:
     first_known = " UNION ALL ".join(
         f"SELECT min(partition_date) AS partition_date FROM {table.name}" for table in RAW_TABLES.values()
     )
-    return bool(
-        scratch.scalar(f"SELECT (SELECT min(partition_date) FROM ({first_known})) < ({FIRST_COMPUTED_DAY})")
-    )
+    return bool(scratch.scalar(f"SELECT (SELECT min(partition_date) FROM ({first_known})) < ({FIRST_COMPUTED_DAY})"))
 
 
 def _to_build(scratch: Warehouse, window: Window) -> Window | None:
@@ -451,6 +453,20 @@ def _shown(scratch: Warehouse, name: str, window: Window) -> Iterator[Difference
             yield Difference(**common, problem="row too many")
         else:
             yield Difference(**common, problem=f"row stored {found['stored_rows']} times")
+
+
+def excerpts(stored: str | None, rebuilt: str | None) -> dict[str, str | None]:
+    """Both values cut to what a cell of a table holds, around the first character in which they differ."""
+    pairs = enumerate(zip_longest(stored or "", rebuilt or ""))
+    start = max(0, next((place for place, (one, other) in pairs if one != other), 0) - EXCERPT // 4)
+    return {"stored": _excerpt(stored, start), "rebuilt": _excerpt(rebuilt, start)}
+
+
+def _excerpt(text: str | None, start: int) -> str | None:
+    if text is None or len(text) <= EXCERPT:
+        return text
+    end = start + EXCERPT
+    return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
 
 
 def _as_text(value: Any) -> str | None:

@@ -75,6 +75,7 @@ def profile_pipeline(
       profile-pipeline decisions --format csv > decisions.csv
       profile-pipeline match "vegetarians who love wine tastings" --where "age < 40"
       profile-pipeline check
+      profile-pipeline verify
       profile-pipeline quarantine --kind orders
       profile-pipeline quarantine replay
       profile-pipeline sample --users 1000 --out my-sample
@@ -256,6 +257,41 @@ def check(format: FormatOption = "table") -> None:
     from profile_pipeline.settings import load_settings
 
     checking.check(load_settings(), format)
+
+
+@app.command()
+def verify(
+    day: Annotated[
+        date | None,
+        typer.Option(parser=_day, metavar="DAY", help="Only this day's rows, and profiles as of it. [default: all]"),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Look at so many users, chosen at random. [default: 1000]")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Look at all users; costs as much as building the days.")
+    ] = False,
+    format: FormatOption = "table",
+) -> None:
+    """Compare what is stored with what the logs say.
+
+    Every table is computed anew from nothing but the logs, and compared with the stored one in all columns; and the
+    profiles as of the last day with everybody's latest stored ones. Some of what differs is printed with both
+    values, and the exit code is 1. Days that owe a recompute anyway are left out. Nothing is written.
+
+    After a change of the policy, or a new release, what differs is what was not built again since.
+
+    \b
+    Examples:
+      profile-pipeline verify
+      profile-pipeline verify --day 2024-02-10 --whole
+    """
+    from profile_pipeline.cli import verifying
+    from profile_pipeline.settings import load_settings
+
+    if whole and sample is not None:
+        raise typer.BadParameter("--sample and --whole exclude each other; write one of them")
+    verifying.show_verification(load_settings(), day, sample, format, whole=whole)
 
 
 @app.command()

@@ -174,7 +174,11 @@ def first_computed_day(warehouse: Warehouse) -> date:
 
 def remark_on_owed_days(warehouse: Warehouse, through: date) -> None:
     """Say on stderr which days up to this one owe a recompute, and how to pay."""
-    owed = [day for day in build.days_owed(warehouse) if day <= through]
+    tell_owed([day for day in build.days_owed(warehouse) if day <= through])
+
+
+def tell_owed(owed: list[date]) -> None:
+    """Say on stderr that these days owe a recompute, if there are any."""
     if owed:
         print(
             f"note: {Window(owed[0], owed[-1])} is not up to date with the records read since; "

@@ -1,22 +1,25 @@
 """Checks after the assets that they are about.
 
-What belongs here: asking the questions of `checks.py` and of the index, and telling whether days are missing. What
-does not: the questions themselves.
+What belongs here: asking the questions of `checks.py`, of the index and of `verification.py`, and telling whether
+days are missing. What does not: the questions themselves.
 """
 
 from datetime import date
 
 import dagster as dg
+from pydantic import Field
 
 from profile_pipeline import build
 from profile_pipeline.checks import CHECKS, Check, broken_cases
-from profile_pipeline.defs.daily import WAREHOUSE_POOL
+from profile_pipeline.defs.daily import WAREHOUSE_POOL, failing_well
 from profile_pipeline.defs.partitions import DAILY
+from profile_pipeline.defs.reporting import verification_metadata
 from profile_pipeline.defs.resources import WarehouseResource
 from profile_pipeline.index.embedding import Embedder
-from profile_pipeline.index.health import verify
+from profile_pipeline.index.health import verify as verify_index
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.settings import Settings
+from profile_pipeline.verification import SAMPLE_USERS, verify
 
 COMPLETING = ["user_summaries", "messaging_decisions"]
 """A day counts as computed once these are written, too."""
@@ -87,12 +90,33 @@ def profile_index_matches_profiles(
     with warehouse.open() as opened:
         day = build.last_computed_day(opened)
         wanted = build.indexable_profiles(opened, day).to_pyarrow()
-    health = verify(IndexStore(settings.index_path), wanted, embedder)
+    health = verify_index(IndexStore(settings.index_path), wanted, embedder)
     return dg.AssetCheckResult(
         passed=not health.problems,
         severity=dg.AssetCheckSeverity.ERROR,
         description="; ".join(health.problems) or None,
         metadata={"rows": health.rows, "sampled": health.sampled, "as_of": day.isoformat()},
+    )
+
+
+class VerificationConfig(dg.Config):
+    """What a run of the weekly job may choose."""
+
+    users: int | None = Field(SAMPLE_USERS, ge=1, description="How many users to look at; null for everyone.")
+
+
+@dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL, additional_deps=COMPLETING)
+def user_profiles_follow_from_the_logs(
+    context: dg.AssetCheckExecutionContext, config: VerificationConfig, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """Computed anew from nothing but the logs, a sample of users has the same rows in every table, on all days."""
+    with failing_well(context):
+        found = verify(settings, sample=config.users, on_progress=context.log.info)
+    return dg.AssetCheckResult(
+        passed=found.problem is None,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=found.problem,
+        metadata=verification_metadata(found),
     )
 
 
@@ -104,6 +128,7 @@ def checks() -> dg.Definitions:
             user_profiles_owe_no_day,
             user_profiles_have_the_latest_partition,
             profile_index_matches_profiles,
+            user_profiles_follow_from_the_logs,
             *(table_check(check) for check in CHECKS),
         ]
     )

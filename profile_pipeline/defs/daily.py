@@ -50,7 +50,9 @@ def daily_asset(*, group: str, kinds: set[str], **options: Any) -> Callable[...,
 
 
 @contextmanager
-def failing_well(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
+def failing_well(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
+) -> Iterator[None]:
     """Retry what can pass, with growing waits and jitter; fail at once, in one sentence, on what cannot."""
     try:
         yield

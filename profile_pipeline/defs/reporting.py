@@ -14,6 +14,7 @@ from profile_pipeline.build import Computed
 from profile_pipeline.defs.lineage import column_deps
 from profile_pipeline.ingestion import Ingested
 from profile_pipeline.tables import PROFILE_INDEX, TABLES
+from profile_pipeline.verification import Verification, excerpts
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 
@@ -112,6 +113,19 @@ def extracted_metadata(ingested: Ingested) -> dict[str, dg.MetadataValue]:
             "records_never_read_before": dg.MetadataValue.int(deletions.unknown),
         }
     return shown
+
+
+def verification_metadata(found: Verification) -> dict[str, dg.MetadataValue]:
+    """What was looked at, and some of what differs, with both values."""
+    different = [vars(each) | excerpts(each.stored, each.rebuilt) for each in found.differences]
+    return {
+        "window": dg.MetadataValue.text(str(found.window)),
+        "users": dg.MetadataValue.int(found.users),
+        "known_users": dg.MetadataValue.int(found.known_users),
+        "days_owed": dg.MetadataValue.int(len(found.owed)),
+        "tables": table_of([vars(each) for each in found.compared]),
+        "differences": table_of(different) if different else dg.MetadataValue.md("nothing differs"),
+    }
 
 
 def preview(warehouse: Warehouse, name: str, window: Window) -> dg.MetadataValue:

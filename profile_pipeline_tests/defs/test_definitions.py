@@ -54,6 +54,9 @@ TELLING = {
 }
 """Checks that stop what follows, and checks that only say so."""
 
+WEEKLY = {"user_profiles_follow_from_the_logs"}
+"""What would cost too much each night."""
+
 DEFINITIONS = LOADED.resolve_asset_graph()
 SPECS = {spec.key.to_user_string(): spec for spec in LOADED.resolve_all_asset_specs()}
 NODES = {key.to_user_string(): DEFINITIONS.get(key) for key in DEFINITIONS.get_all_asset_keys()}
@@ -108,7 +111,7 @@ def test_steps_run_in_one_process_and_share_one_pool() -> None:
     assert LOADED.executor is dg.in_process_executor
     steps = [*(LOADED.assets or ()), *(LOADED.asset_checks or ())]
     pools = [step.op.pools for step in steps if isinstance(step, dg.AssetsDefinition)]
-    assert len(pools) == len(GRAPH) + len(BLOCKING | TELLING) - 2 * len(RAW)  # shares are asked on the way
+    assert len(pools) == len(GRAPH) + len(BLOCKING | TELLING | WEEKLY) - 2 * len(RAW)  # shares are asked on the way
     assert [pool for pool in pools if pool != {"warehouse"}] == []
 
 
@@ -127,7 +130,7 @@ def test_lineage_names_only_tables_upstream(name: str) -> None:
 
 def test_each_check_is_there_and_blocks_what_it_should() -> None:
     checks = {key.name: DEFINITIONS.get(key).blocking for key in DEFINITIONS.asset_check_keys}
-    assert checks == dict.fromkeys(BLOCKING, True) | dict.fromkeys(TELLING, False)
+    assert checks == dict.fromkeys(BLOCKING, True) | dict.fromkeys(TELLING | WEEKLY, False)
 
 
 def test_each_check_says_what_it_means() -> None:
@@ -139,6 +142,22 @@ def test_the_nightly_job_computes_every_asset_and_asks_every_check() -> None:
     layer = job.asset_layer
     assert {key.to_user_string() for key in layer.executable_asset_keys} == {*GRAPH}
     assert {key.name for key in layer.asset_graph.asset_check_keys} == BLOCKING | TELLING
+
+
+def test_the_weekly_job_asks_one_check_and_computes_no_asset() -> None:
+    job = LOADED.resolve_job_def("weekly_verification")
+    assert {key.name for key in job.asset_layer.asset_graph.asset_check_keys} == WEEKLY
+    assert not job.asset_layer.executable_asset_keys
+    assert dg.validate_run_config(job)
+    (step,) = job.all_node_defs
+    assert dg.validate_run_config(job, {"ops": {step.name: {"config": {"users": None}}}})
+
+
+def test_a_week_is_verified_on_sunday_once_the_schedule_is_switched_on() -> None:
+    schedule = LOADED.resolve_schedule_def("weekly_verification_schedule")
+    assert (schedule.job_name, schedule.cron_schedule) == ("weekly_verification", "0 5 * * 0")
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
 def test_the_quarantine_is_replayed_by_a_job_that_waits_for_the_warehouse_and_may_be_given_a_day() -> None:
