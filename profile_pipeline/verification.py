@@ -432,27 +432,36 @@ def _shown(scratch: Warehouse, name: str, window: Window) -> Iterator[Difference
         ORDER BY coalesce(partition_date, as_of), user_id LIMIT {SHOWN_USERS}
         """
     ):
-        day, user, as_of = found["partition_date"], found["user_id"], found["as_of"]
-        common = {"table": name, "partition_date": day, "as_of": as_of or day, "user_id": user}
-        if found["stored_rows"] == 1 and found["rebuilt_rows"] == 1:
-            columns, relation = (
-                (_lasting(name), _as_of_the_last_day(name, window))
-                if as_of
-                else ([*TABLES[name].columns], f"(FROM rebuilt_{name} WHERE partition_date = DATE '{day}')")
-            )
-            whose = f"SELECT {', '.join(columns)} FROM {{}} WHERE {_user(name)} = ?"
-            (stored,) = scratch.records(whose.format(f"stored_{name}") + " AND partition_date = ?", user, day)
-            (rebuilt,) = scratch.records(whose.format(relation), user)
-            for column in columns:
-                if stored[column] != rebuilt[column]:
-                    values = {"stored": _as_text(stored[column]), "rebuilt": _as_text(rebuilt[column])}
-                    yield Difference(**common, problem="another value", column=column, **values)
-        elif found["stored_rows"] == 0:
-            yield Difference(**common, problem="row missing")
+        day, as_of, user = found["partition_date"], found["as_of"], found["user_id"]
+        place = (name, day, as_of or day, user)
+        if found["stored_rows"] == 0:
+            yield Difference(*place, problem="row missing")
         elif found["rebuilt_rows"] == 0:
-            yield Difference(**common, problem="row too many")
+            yield Difference(*place, problem="row too many")
+        elif found["stored_rows"] > 1:
+            yield Difference(*place, problem=f"row stored {found['stored_rows']} times")
         else:
-            yield Difference(**common, problem=f"row stored {found['stored_rows']} times")
+            now = _as_of_the_last_day(name, window) if as_of else None
+            for column, stored, rebuilt in _values(scratch, name, user, day, now):
+                yield Difference(*place, "another value", column, stored, rebuilt)
+
+
+def _values(
+    scratch: Warehouse, name: str, user: str, day: date, now: str | None
+) -> Iterator[tuple[str, str | None, str | None]]:
+    """The columns in which a stored row differs from the rebuilt one, with both values as text.
+
+    Args:
+        now: the relation with what was rebuilt as of the last day; null to compare with the rebuilt row of the day.
+    """
+    columns = list(TABLES[name].columns) if now is None else _lasting(name)
+    rebuilt_in = now or f"(FROM rebuilt_{name} WHERE partition_date = DATE '{day}')"
+    select = f"SELECT {', '.join(columns)} FROM {{}} WHERE {_user(name)} = ?"
+    (stored,) = scratch.records(select.format(f"(FROM stored_{name} WHERE partition_date = DATE '{day}')"), user)
+    (rebuilt,) = scratch.records(select.format(rebuilt_in), user)
+    for column in columns:
+        if stored[column] != rebuilt[column]:
+            yield column, _as_text(stored[column]), _as_text(rebuilt[column])
 
 
 def excerpts(stored: str | None, rebuilt: str | None) -> dict[str, str | None]:
