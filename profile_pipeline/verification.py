@@ -47,7 +47,7 @@ DECIDED = ["decision", "decision_reasons"]
 FIRST_COMPUTED_DAY = "SELECT min(partition_date) FROM stored.computed_days"
 
 Progress = Callable[[str], None]
-"""Called with the name of each step before it begins."""
+"""Called before each step with what it does."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def verify(
     with _beside(settings.warehouse_path) as scratch:
         known = _choose_users(scratch, window, sample)
         _rebuild(scratch, settings, window, on_progress)
-        on_progress("comparison")
+        on_progress("comparing")
         return _compared(scratch, window, owed, known)
 
 
@@ -237,11 +237,11 @@ def _rebuild(scratch: Warehouse, settings: Settings, window: Window, on_progress
     for name, step in build.STEPS.items():
         if name == "messaging_decisions":
             break
-        on_progress(name)
+        on_progress(f"computing {name}")
         step(scratch, settings, window)
         if name == "touched_users":
             _ask_as_of_the_last_day(scratch, window)
-    on_progress("messaging_decisions")
+    on_progress("computing messaging_decisions")
     _rebuild_decisions(scratch, window)
 
 

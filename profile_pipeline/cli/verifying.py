@@ -47,7 +47,7 @@ def show_verification(settings: Settings, day: date | None, sample: int | None, 
         def tell(step: str) -> None:
             status.update(step)
             if not status.console.is_terminal:
-                print(f"computing {step}", file=sys.stderr, flush=True)
+                print(step, file=sys.stderr, flush=True)
 
         found = verify(settings, day=day, sample=None if whole else sample or SAMPLE_USERS, on_progress=tell)
     _remark(found)
