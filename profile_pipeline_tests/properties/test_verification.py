@@ -35,8 +35,9 @@ def run(subject: Settings, step: Step) -> None:
 
 
 def settle(subject: Settings) -> None:
+    """Run the days owed; a day that was left out reads records on which later days depend."""
     with open_warehouse(subject.warehouse_path) as warehouse:
-        if owed := days_owed(warehouse):
+        while owed := days_owed(warehouse):
             build(warehouse, subject, Window(owed[0], owed[-1]))
 
 
