@@ -217,7 +217,9 @@ def main(users: int, days: int, folder: Path) -> bool:
     sampled = timed(figures, f"verify, {SAMPLE_USERS} users", lambda: verify(settings))
     whole = timed(figures, "verify --whole", lambda: verify(settings, sample=None))
     figures["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    shown = Table(*tables[0], title=f"{users:,} users, {days} nights, {sum(brought):,} records came or changed")
+    shown = Table(title=f"{users:,} users, {days} nights, {sum(brought):,} records came or changed")
+    for heading in tables[0]:
+        shown.add_column(heading.replace("_", " "), no_wrap=heading == "table")
     for row in tables:
         shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
     Console(stderr=True).print(shown)
