@@ -107,11 +107,6 @@ class Verification:
     to_build: Window | None
 
     @property
-    def rows(self) -> int:
-        """Rows looked at, in all tables."""
-        return sum(each.rows for each in self.compared)
-
-    @property
     def problem(self) -> str | None:
         """What differs and what to do, in one sentence; null when nothing does."""
         found = [f"{each.differing:,} of {each.table}" for each in self.compared if each.differing]
