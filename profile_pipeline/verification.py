@@ -213,12 +213,15 @@ def _choose_users(scratch: Warehouse, window: Window, sample: int | None) -> int
     limit = "" if sample is None else f"ORDER BY md5(user_id || '{window.end}'), user_id LIMIT {sample}"
     scratch.connection.execute(f"CREATE TABLE known_users AS {everyone}").fetchall()
     scratch.connection.execute(f"CREATE TABLE looked_at AS FROM known_users {limit}").fetchall()
+    # A sample is copied, because each look at a few users' rows reads all of a wide table; everybody's are not.
+    made_as = "VIEW" if sample is None else "TABLE"
     for name in build.STEPS:
         columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
         scratch.connection.execute(
             f"""
-            CREATE VIEW stored_{name} AS
-            SELECT {columns} FROM stored.{name} WHERE {_user(name)} IN (SELECT user_id FROM looked_at)
+            CREATE {made_as} stored_{name} AS
+            SELECT {columns} FROM stored.{name}
+            WHERE partition_date <= DATE '{window.end}' AND {_user(name)} IN (SELECT user_id FROM looked_at)
             """
         ).fetchall()
     return scratch.scalar("SELECT count(*) FROM known_users")
