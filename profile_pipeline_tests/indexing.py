@@ -23,6 +23,10 @@ class BagOfWords:
         self.dimension = dimension
         self.embedded: list[str] = []
 
+    @property
+    def runtime(self) -> str:
+        return "counting"
+
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
         self.embedded.extend(texts)
         vectors = np.zeros((len(texts), self.dimension), np.float32)

@@ -165,25 +165,49 @@ def decisions(
 @app.command()
 def match(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in words.")],
+    *,
     where: Annotated[
         str | None, typer.Option(metavar="SQL", help="Only profiles for which this condition holds.")
+    ] = None,
+    mode: Annotated[
+        Literal["vector", "text", "hybrid"], typer.Option(help="By meaning, by words, or by both rankings fused.")
+    ] = "vector",
+    can_send: Annotated[
+        date | None,
+        typer.Option(parser=_day, metavar="DAY", help="Only people whom a new message may be sent to on this day."),
+    ] = None,
+    neighborhood: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only people who live or work there; can be repeated.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Only with this tag; can be repeated.")] = None,
+    min_score: Annotated[
+        int | None, typer.Option(min=0, max=100, metavar="N", help="Only with at least this personalization score.")
+    ] = None,
+    attended_since: Annotated[
+        date | None,
+        typer.Option(parser=_day, metavar="DAY", help="Only people whose last event was on this day or later."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many profiles.")] = 10,
     format: FormatOption = "table",
 ) -> None:
-    """Find profiles by meaning, best first.
+    """Find profiles by meaning, by words or by both, best first.
 
-    The score is the cosine similarity, 1 at most. A condition may use any column that --format json prints;
-    write a day as DATE '2024-01-31' and a list as array_has(tags, 'vegan').
+    The score is the cosine similarity by meaning, BM25 by words, and for both the sum of 1 / (60 + rank) over the
+    two rankings. A condition may use any column that --format json prints; write a day as DATE '2024-01-31' and a
+    list as array_has(tags, 'vegan').
 
     \b
-    Example:
+    Examples:
       profile-pipeline match "vegetarians who love wine tastings" --where "age < 40" --limit 3
+      profile-pipeline match "jazz" --mode hybrid --tag vegan --can-send 2024-02-10
     """
     from profile_pipeline.cli import reading
+    from profile_pipeline.index.filters import Filters
+    from profile_pipeline.index.search import Mode
     from profile_pipeline.settings import load_settings
 
-    reading.show_match(load_settings(), text, where, limit, format)
+    filters = Filters(where, can_send, tuple(neighborhood or ()), tuple(tag or ()), min_score, attended_since)
+    reading.show_match(load_settings(), text, limit, format, mode=Mode(mode), filters=filters)
 
 
 @quarantined.callback(invoke_without_command=True)

@@ -72,7 +72,7 @@ def demo(settings: Settings) -> None:
         _show_profile(warehouse, settings)
         _show_decisions(warehouse)
     print(f'\nWho is nearest to "{QUESTION}":\n')
-    output.write(matches(settings, QUESTION, None, 5).to_reader(), "table", MATCH_COLUMNS)
+    output.write(matches(settings, QUESTION, 5).to_reader(), "table", MATCH_COLUMNS)
     print("\nMore: .venv/bin/profile-pipeline profiles, and .venv/bin/profile-pipeline --help")
     # All is written. With Dagster, the model and LanceDB in one process, DuckDB's bindings find types alive when the
     # interpreter ends and print a page about them below the result.

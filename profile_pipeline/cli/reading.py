@@ -19,7 +19,8 @@ from profile_pipeline import build
 from profile_pipeline.cli import Format, output
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
-from profile_pipeline.index.search import match
+from profile_pipeline.index.filters import Filters
+from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.profiles import decisions_as_of, profiles_as_of
 from profile_pipeline.settings import Settings
@@ -104,20 +105,23 @@ def show_decisions(settings: Settings, as_of: date | None, decision: str | None,
         output.write(output.stream(warehouse, rows.order_by("user_id")), format, DECISION_COLUMNS)
 
 
-def show_match(settings: Settings, text: str, where: str | None, limit: int, format: Format) -> None:
-    """Print the profiles nearest to a text.
+def show_match(settings: Settings, text: str, limit: int, format: Format, *, mode: Mode, filters: Filters) -> None:
+    """Print the profiles that fit a text best.
 
     Raises:
-        PipelineError: as `index.search.match`.
+        PipelineError: as `index.search.Searcher.search`.
     """
-    output.write(matches(settings, text, where, limit).to_reader(), format, MATCH_COLUMNS)
+    output.write(matches(settings, text, limit, mode=mode, filters=filters).to_reader(), format, MATCH_COLUMNS)
 
 
-def matches(settings: Settings, text: str, where: str | None, limit: int) -> pa.Table:
-    """The profiles nearest to a text, while a terminal is told what takes the time."""
-    embedder = SentenceTransformerEmbedder(settings.embedding_model)
-    with Console(stderr=True).status("loading the model and searching"):
-        return match(IndexStore(settings.index_path), text, embedder, where, limit)
+def matches(
+    settings: Settings, text: str, limit: int, *, mode: Mode = Mode.VECTOR, filters: Filters | None = None
+) -> pa.Table:
+    """The profiles that fit a text best, while a terminal is told what takes the time."""
+    searcher = Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model))
+    doing = "searching" if mode is Mode.TEXT else "loading the model and searching"
+    with Console(stderr=True).status(doing):
+        return searcher.search(text, mode=mode, filters=filters, limit=limit)
 
 
 def show_quarantine(

@@ -5,7 +5,7 @@ version safe. What does not: how LanceDB does a step (`store.py`) and what makes
 (`health.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.index.acceleration import accelerate, is_accelerated
 from profile_pipeline.index.embedding import Embedder, Progress
 from profile_pipeline.index.health import (
     SAMPLE_SIZE,
@@ -36,6 +37,10 @@ from profile_pipeline.index.store import (
     stored_schema,
     upsert,
 )
+from profile_pipeline.index.vectors import VectorStore
+
+BATCH_ROWS = 8192
+"""Rows written at once: what a build holds besides the profiles, some 25 MB, whatever the size of the index."""
 
 
 class Stage(StrEnum):
@@ -44,6 +49,7 @@ class Stage(StrEnum):
     COMPARED = "compared"
     EMBEDDED = "embedded"
     UPSERTED = "upserted"
+    ACCELERATED = "accelerated"
     STAGED = "staged"
     CHECKED = "checked"
     PROMOTED = "promoted"
@@ -60,9 +66,13 @@ class BuildReport:
         model: the identity of its model.
         upserted: rows written, because they are new or anything in them changed.
         deleted: rows of users who left.
-        embedded: texts embedded for the index, because they or the model are new. The check embeds a sample
-            of at most `SAMPLE_SIZE` texts besides, as queries.
+        embedded: texts that went through the model, because they or the model are new; equal texts count once,
+            and those that a killed build had embedded not at all. The check embeds a sample of at most
+            `SAMPLE_SIZE` texts besides, as queries.
         promoted: whether a new version was written and promoted; false when nothing had changed.
+        runtime: what computed the vectors; nothing when nothing was embedded.
+        probes: how many parts of the approximate index a search reads; 0 when there is none and searches
+            compare every vector.
     """
 
     version: int
@@ -72,6 +82,8 @@ class BuildReport:
     deleted: int
     embedded: int
     promoted: bool
+    runtime: str | None = None
+    probes: int = 0
 
 
 def build(
@@ -112,21 +124,27 @@ def build(
         stored = store.open_served() if served else None
         difference = compare(stored, desired)
         on_stage(Stage.COMPARED)
-        if served and difference.is_empty:
-            return BuildReport(served.version, served.rows, served.model, 0, 0, 0, promoted=False)
+        if served and difference.is_empty and is_accelerated(stored):
+            return BuildReport(served.version, served.rows, served.model, 0, 0, 0, promoted=False, probes=served.probes)
         from_scratch = served is None or served.model != embedder.model or not has_current_columns(stored)
-        rows, embedded = _changed_rows(
-            desired, difference, stored, embedder, from_scratch=from_scratch, on_progress=on_progress
-        )
+        written = _written(difference, from_scratch=from_scratch)
+        fresh = difference.rows["needs_vector"].to_numpy()
+        kept = VectorStore(store.path / "embedded", embedder.model)
+        texts = desired["text"].take(pa.array(written[fresh[written]])).to_pylist()
+        embedded = kept.embed(texts, embedder, on_progress)
         on_stage(Stage.EMBEDDED)
+        rows = _rows(desired, difference, written, stored, kept) if len(written) else None
         table = _stage(store, rows, difference.extra, from_scratch, on_stage)
-        seal(table, embedder.model, as_of)
+        probes = accelerate(table)
+        on_stage(Stage.ACCELERATED)
+        seal(table, embedder.model, as_of, probes)
         clean_up_due = compact_when_due(table)
         on_stage(Stage.STAGED)
-        _check(table, desired, embedded, embedder)
+        _check(table, desired, written[fresh[written]].tolist(), embedder, kept)
         on_stage(Stage.CHECKED)
         store.promote(table.version)
         on_stage(Stage.PROMOTED)
+        kept.discard()
         if clean_up_due:
             clean_up(table, served.version if served else None)
         on_stage(Stage.CLEANED)
@@ -134,54 +152,43 @@ def build(
             table.version,
             desired.num_rows,
             embedder.model,
-            rows.num_rows,
+            len(written),
             len(difference.extra),
-            len(embedded),
+            embedded,
             promoted=True,
+            runtime=embedder.runtime if embedded else None,
+            probes=probes,
         )
 
 
-def _changed_rows(
-    desired: pa.Table,
-    difference: Difference,
-    stored: Any | None,
-    embedder: Embedder,
-    *,
-    from_scratch: bool,
-    on_progress: Progress | None,
-) -> tuple[pa.Table, list[int]]:
-    """The rows to write with their vectors, and the positions in `desired` of the texts embedded for them."""
-    needs_vector = difference.rows["needs_vector"].to_numpy()
+def _written(difference: Difference, *, from_scratch: bool) -> np.ndarray:
+    """The positions in `desired` of the rows to write."""
     differs = difference.rows["differs"].to_numpy()
-    written = np.arange(desired.num_rows) if from_scratch else np.flatnonzero(differs)
-    rows = desired.take(pa.array(written))
-    fresh = needs_vector[written]
-    if not len(written):
-        return rows, []
-    parts: dict[bool, np.ndarray] = {}
-    if fresh.any():
-        parts[True] = _embed(embedder, rows["text"].filter(pa.array(fresh)).to_pylist(), on_progress)
-    if not fresh.all():
-        row_ids = difference.rows["row_id"].take(pa.array(written[~fresh])).to_pylist()
-        parts[False] = _stored_vectors(stored, row_ids, rows["user_id"].filter(pa.array(~fresh)))
-    dimension = next(iter(parts.values())).shape[1]
-    vectors = np.empty((len(written), dimension), np.float32)
-    for is_fresh, part in parts.items():
-        vectors[fresh == is_fresh] = part
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dimension)
-    return rows.append_column(stored_schema(dimension).field("vector"), column), written[fresh].tolist()
+    return np.arange(len(differs)) if from_scratch else np.flatnonzero(differs)
 
 
-def _embed(embedder: Embedder, texts: list[str], on_progress: Progress | None) -> np.ndarray:
-    """Embed the texts; LanceDB writes no vector that is not finite, and does not say which."""
-    vectors = embedder.embed(texts, on_progress)
-    faulty = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(faulty):
-        raise PipelineError(
-            f"the model {embedder.model} gave {len(faulty)} vectors that are not finite, such as that of "
-            f"{texts[faulty[0]]!r}; nothing is promoted"
-        )
-    return vectors
+def _rows(
+    desired: pa.Table, difference: Difference, written: np.ndarray, stored: Any | None, kept: VectorStore
+) -> pa.RecordBatchReader:
+    """The rows to write with their vectors, batch by batch."""
+    fresh = difference.rows["needs_vector"].to_numpy()
+    dimension = kept.dimension or (stored.schema.field("vector").type.list_size if stored is not None else 0)
+    schema = stored_schema(dimension)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(written), BATCH_ROWS):
+            positions = written[start : start + BATCH_ROWS]
+            rows, is_fresh = desired.take(pa.array(positions)), fresh[positions]
+            vectors = np.empty((len(positions), dimension), np.float32)
+            if is_fresh.any():
+                vectors[is_fresh] = kept.of(rows["text"].filter(pa.array(is_fresh)).to_pylist())
+            if not is_fresh.all():
+                row_ids = difference.rows["row_id"].take(pa.array(positions[~is_fresh])).to_pylist()
+                vectors[~is_fresh] = _stored_vectors(stored, row_ids, rows["user_id"].filter(pa.array(~is_fresh)))
+            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dimension)
+            yield from rows.append_column(schema.field("vector"), column).cast(schema).combine_chunks().to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def _stored_vectors(stored: Any, row_ids: list[int], user_ids: pa.ChunkedArray) -> np.ndarray:
@@ -194,7 +201,11 @@ def _stored_vectors(stored: Any, row_ids: list[int], user_ids: pa.ChunkedArray) 
 
 
 def _stage(
-    store: IndexStore, rows: pa.Table, extra: list[str], from_scratch: bool, on_stage: Callable[[Stage], None]
+    store: IndexStore,
+    rows: pa.RecordBatchReader | None,
+    extra: list[str],
+    from_scratch: bool,
+    on_stage: Callable[[Stage], None],
 ) -> Any:
     """Commit the change beside the served version; the table at the result."""
     if from_scratch:
@@ -202,7 +213,7 @@ def _stage(
         on_stage(Stage.UPSERTED)
         return table
     table = store.start_from_served()
-    if rows.num_rows:
+    if rows is not None:
         upsert(table, rows)
     on_stage(Stage.UPSERTED)
     if extra:
@@ -210,14 +221,15 @@ def _stage(
     return table
 
 
-def _check(table: Any, desired: pa.Table, embedded: list[int], embedder: Embedder) -> None:
-    """Refuse a version that is not right.
+def _check(table: Any, desired: pa.Table, embedded: list[int], embedder: Embedder, kept: VectorStore) -> None:
+    """Refuse a version that is not right, and what was kept for it.
 
     Half of the sample are texts just embedded, as they are most likely to be wrong, half are any.
     """
     sample = {*spread(embedded, SAMPLE_SIZE // 2), *spread(list(range(desired.num_rows)), SAMPLE_SIZE // 2)}
     problems = examine(table, desired, sorted(sample), embedder).problems
     if problems:
+        kept.discard()
         raise PipelineError(
             f"the new version of the index is not promoted and the one in {PRODUCTION} stays: {'; '.join(problems)}"
         )

@@ -34,8 +34,15 @@ MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 OTHER_BACKENDS = ("onnx/*", "openvino/*")
 """The same weights for engines that are not used here; large, so they are not downloaded."""
 
-BATCH_SIZE = 64
-"""Texts in one pass of the model: larger ones gained nothing on a CPU and cost memory."""
+BATCH_SIZE = 16
+"""Texts in one pass of the model on a CPU: what a pass works on stays in its caches. Sixteen gave a quarter
+more texts a second than 64."""
+
+BATCH_SIZE_ON_GPU = 256
+"""Texts in one pass on an accelerator, which smaller ones would leave idle."""
+
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+"""What a processor has if it multiplies bfloat16 faster than float32."""
 
 FINGERPRINT_LENGTH = 12
 """Hexadecimal digits of the fingerprint in a model's identity: 48 bits tell all models apart."""
@@ -47,6 +54,11 @@ class Embedder(Protocol):
     @property
     def model(self) -> str:
         """The identity of the model: equal identities give equal vectors for equal texts."""
+        ...
+
+    @property
+    def runtime(self) -> str:
+        """What computes the vectors; for people, as it does not change what they are."""
         ...
 
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
@@ -98,9 +110,10 @@ class SentenceTransformerEmbedder:
         """
         order = sorted(range(len(texts)), key=lambda position: len(texts[position]), reverse=True)
         batches: list[np.ndarray] = []
-        for start in range(0, len(texts), BATCH_SIZE):
-            batch = [texts[position] for position in order[start : start + BATCH_SIZE]]
-            batches.append(self._loaded.encode(batch, batch_size=BATCH_SIZE, show_progress_bar=False))
+        size = BATCH_SIZE if self._loaded.device.type == "cpu" else BATCH_SIZE_ON_GPU
+        for start in range(0, len(texts), size):
+            batch = [texts[position] for position in order[start : start + size]]
+            batches.append(self._loaded.encode(batch, batch_size=size, show_progress_bar=False))
             if on_progress:
                 on_progress(start + len(batch), len(texts))
         by_length = np.concatenate(batches)
@@ -108,8 +121,24 @@ class SentenceTransformerEmbedder:
         vectors[order] = by_length
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
+    @property
+    def runtime(self) -> str:
+        """The library, the device and the precision of the products, such as `torch, cpu, bfloat16 products`.
+
+        Vectors of either precision agree to a cosine of 0.9999 and more, below what a query tells apart, so
+        they share a version of the index.
+        """
+        precision = "bfloat16" if _multiplies_bfloat16(self._loaded) else "float32"
+        return f"torch, {self._loaded.device.type}, {precision} products"
+
     @cached_property
     def _loaded(self) -> Any:
+        model = self._read()
+        if _multiplies_bfloat16(model):
+            _multiply_in_bfloat16(model)
+        return model
+
+    def _read(self) -> Any:
         with _quiet():
             # Takes seconds, and most commands embed nothing.
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415
@@ -121,6 +150,34 @@ class SentenceTransformerEmbedder:
                     f"the embedding model {self.name!r} in {self.folder} cannot be loaded: "
                     f"{_first_line(error)}; set EMBEDDING_MODEL to a sentence-transformers model"
                 ) from error
+
+
+def _multiplies_bfloat16(model: Any) -> bool:
+    """Whether the model is on a processor with instructions for products of bfloat16."""
+    import torch  # noqa: PLC0415  # as in `_read`
+
+    has = torch.cpu.get_capabilities()
+    return model.device.type == "cpu" and any(has.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def _multiply_in_bfloat16(model: Any) -> None:
+    """Let the linear layers, where the time goes, multiply in bfloat16; the rest stays in float32.
+
+    A model that is in bfloat16 altogether is no faster, and its vectors are three times as far off.
+    """
+    import torch  # noqa: PLC0415  # as in `_read`
+
+    def cast(layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (given[0].to(torch.bfloat16), *given[1:])
+
+    def cast_back(layer: Any, given: Any, result: Any) -> Any:
+        return result.float()
+
+    for layer in model.modules():
+        if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
+            layer.to(torch.bfloat16)
+            layer.register_forward_pre_hook(cast)
+            layer.register_forward_hook(cast_back)
 
 
 def model_folder(name: str) -> Path:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.index.acceleration import as_matrix
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.store import INPUT_SCHEMA, ROW_SCHEMA, IndexStore
 
@@ -22,9 +23,9 @@ SAMPLE_SIZE = 32
 UNIT_LENGTH_TOLERANCE = 1e-3
 """How far a vector's length may be from 1: rounding to float32 stays well below, a raw vector well above."""
 
-SCORE_TOLERANCE = 1e-4
-"""How far below the best score a text's own may be: a model's result varies less than this with the other
-texts of its batch, and people with equal texts tie."""
+SCORE_TOLERANCE = 1e-3
+"""How far below the best score a text's own may be: products in bfloat16 vary less than this with the other
+texts of a batch and with the processor, and people with equal texts tie."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def examine(table: Any, desired: pa.Table, sample: list[int], embedder: Embedder
     faulty = 0
     for batch in table.search().select(["user_id", "vector"]).to_batches(8192):
         keys.append(batch["user_id"])
-        vectors = _as_matrix(batch["vector"])
+        vectors = as_matrix(batch["vector"])
         lengths = np.linalg.norm(vectors, axis=1)
         sound = np.isfinite(lengths) & (np.abs(lengths - 1) <= UNIT_LENGTH_TOLERANCE)
         faulty += int((~sound).sum())
@@ -240,7 +241,3 @@ def _any_differs(names: tuple[str, ...], stored: list[str]) -> str:
     if not set(names) <= set(stored):
         return "true"
     return " OR ".join(f'old."{name}" IS DISTINCT FROM new."{name}"' for name in names)
-
-
-def _as_matrix(vectors: pa.FixedSizeListArray) -> np.ndarray:
-    return vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), -1)

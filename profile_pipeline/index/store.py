@@ -66,12 +66,17 @@ def stored_schema(dimension: int) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Served:
-    """A version of the index: its number, its model's identity, the day it was built as of, and its rows."""
+    """A version of the index: its number, its model's identity, the day it was built as of, and its rows.
+
+    `probes` is how many parts of the approximate index a search has to read to find what it should; 0 when
+    there is none.
+    """
 
     version: int
     model: str
     as_of: date
     rows: int
+    probes: int = 0
 
 
 class IndexStore:
@@ -133,7 +138,7 @@ class IndexStore:
                 ) from None
             yield
 
-    def write_all(self, rows: pa.Table) -> Any:
+    def write_all(self, rows: pa.RecordBatchReader) -> Any:
         """Commit a version that holds these rows only, with their schema; return the table at it."""
         # LanceDB logs a warning when there is nothing to overwrite.
         mode = "create" if self.open_latest() is None else "overwrite"
@@ -167,14 +172,15 @@ def describe(table: Any) -> Served:
         metadata[b"model"].decode(),
         date.fromisoformat(metadata[b"as_of"].decode()),
         table.count_rows(),
+        # Versions from before there were approximate indexes do not say.
+        int(metadata.get(b"probes", b"0")),
     )
 
 
-def seal(table: Any, model: str, as_of: date) -> None:
+def seal(table: Any, model: str, as_of: date, probes: int) -> None:
     """Write into the version itself what it was built from, so that the two cannot come apart."""
-    table.update_field_metadata(
-        {"path": "user_id", "metadata": {"model": model, "as_of": as_of.isoformat()}},
-    )
+    sealed = {"model": model, "as_of": as_of.isoformat(), "probes": str(probes)}
+    table.update_field_metadata({"path": "user_id", "metadata": sealed})
 
 
 def delete(table: Any, user_ids: list[str]) -> None:
@@ -183,7 +189,7 @@ def delete(table: Any, user_ids: list[str]) -> None:
     table.delete(f"user_id IN ({quoted})")
 
 
-def upsert(table: Any, rows: pa.Table) -> None:
+def upsert(table: Any, rows: pa.RecordBatchReader) -> None:
     """Commit a version with these rows in place of those of the same users; their keys must be unique."""
     table.merge_insert("user_id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 

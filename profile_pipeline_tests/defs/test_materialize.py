@@ -35,6 +35,10 @@ class OnceBusy(BagOfWords):
 
     is_reachable = False
 
+    @property
+    def runtime(self) -> str:
+        return "by hand"
+
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
         if not self.is_reachable:
             self.is_reachable = True

@@ -55,7 +55,7 @@ def test_a_second_build_embeds_nothing_and_writes_no_version(store):
     first = build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
     before, embedder = versions(store), BagOfWords()
     second = build(store, profiles(*reversed(people(3))), embedder, as_of=AS_OF + timedelta(days=1))
-    assert second == replace(first, upserted=0, embedded=0, promoted=False)
+    assert second == replace(first, upserted=0, embedded=0, promoted=False, runtime=None)
     assert (versions(store), embedder.embedded) == (before, [])
 
 

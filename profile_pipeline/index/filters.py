@@ -1,0 +1,105 @@
+"""Who may be found at all: a condition in SQL, and options for what is asked most.
+
+What belongs here: turning options into SQL, and saying what is wrong with a condition and what exists. What
+does not: the search (`search.py`).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow.compute as pc
+
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.index.store import FILTER_COLUMNS
+
+FILTERABLE = ("user_id", *FILTER_COLUMNS, "text")
+
+SHOWN = 20
+"""Values that a message lists: as many as one reads."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What must hold for a profile to be found; all that is given must.
+
+    Attributes:
+        where: a condition in SQL on the columns of the index.
+        can_send: the day on which a new message must be allowed; the clock is that of this day.
+        neighborhoods: where the person lives or works, any of them.
+        tags: labels of the profile, all of them.
+        min_score: the least personalization score.
+        attended_since: the last event was on this day or later.
+    """
+
+    where: str | None = None
+    can_send: date | None = None
+    neighborhoods: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    min_score: int | None = None
+    attended_since: date | None = None
+
+    @property
+    def sql(self) -> str | None:
+        """The condition in SQL; nothing when everybody may be found."""
+        parts = [] if self.where is None else [f"({self.where})"]
+        if self.can_send is not None:
+            parts.append(f"(next_eligible_date IS NULL OR next_eligible_date <= DATE '{self.can_send}')")
+        if self.neighborhoods:
+            names = ", ".join(map(_quoted, self.neighborhoods))
+            parts.append(f"(home_neighborhood IN ({names}) OR work_neighborhood IN ({names}))")
+        # Tags are in lower case.
+        parts += [f"array_has_any(tags, [{_quoted(tag.lower())}])" for tag in self.tags]
+        if self.min_score is not None:
+            parts.append(f"personalization_score >= {self.min_score}")
+        if self.attended_since is not None:
+            parts.append(f"last_event_date >= DATE '{self.attended_since}'")
+        return " AND ".join(parts) or None
+
+    def check(self, table: Any) -> None:
+        """Make sure that the condition can be put to a version, and names what exists there.
+
+        Raises:
+            PipelineError: the SQL is wrong, or a neighbourhood or tag is nobody's.
+        """
+        if self.where is not None:
+            try:
+                table.count_rows(self.where)
+            except (ValueError, RuntimeError) as error:
+                raise PipelineError(wrong_filter(self.where, str(error))) from None
+        for name in self.neighborhoods:
+            if not table.count_rows(Filters(neighborhoods=(name,)).sql):
+                exist = _values(table, "home_neighborhood", "work_neighborhood")
+                raise PipelineError(f"nobody lives or works in the neighborhood {name!r}; there are {exist}")
+        for tag in self.tags:
+            if not table.count_rows(Filters(tags=(tag,)).sql):
+                raise PipelineError(f"nobody has the tag {tag.lower()!r}; there are {_values(table, 'tags')}")
+
+
+def wrong_filter(where: str, message: str) -> str:
+    """Say what is wrong with a filter, without the parts of LanceDB's message that help nobody."""
+    reason = re.sub(r"(Invalid input|Invalid user input|Schema error|Error during planning)[:,] ", "", message)
+    reason = re.sub(r" Valid fields are .*|, /\S+\.rs:\d+:\d+", "", " ".join(reason.split())).rstrip(".")
+    return (
+        f"the filter {where!r} cannot be used: {reason}; "
+        f"columns: {', '.join(FILTERABLE)}; "
+        "write a day as DATE '2024-01-31' and a list as array_has(tags, 'vegan')"
+    )
+
+
+def _values(table: Any, *columns: str) -> str:
+    """What the columns hold, most frequent first."""
+    counts: dict[str, int] = {}
+    rows = table.search().select(list(columns)).to_arrow()
+    for column in columns:
+        values = pc.list_flatten(rows[column]) if column == "tags" else rows[column]
+        for item in values.drop_null().value_counts().to_pylist():
+            counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
+    ordered = sorted(counts, key=lambda value: (-counts[value], value))
+    more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
+    return ", ".join(ordered[:SHOWN]) + more
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
