@@ -12,6 +12,7 @@ from profile_pipeline.index.build import Stage, build
 from profile_pipeline.index.health import verify
 from profile_pipeline.index.search import match
 from profile_pipeline.index.store import IndexStore
+from profile_pipeline.index.vectors import PIECE
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profiles
 
 OLD = profiles(*people(60, age=30))
@@ -40,6 +41,7 @@ def served_problems(store: IndexStore, wanted) -> list[str]:
     [
         (Stage.EMBEDDED, OLD),
         (Stage.UPSERTED, OLD),
+        (Stage.ACCELERATED, OLD),
         (Stage.STAGED, OLD),
         (Stage.CHECKED, OLD),
         (Stage.PROMOTED, NEW),
@@ -60,6 +62,14 @@ def test_what_a_killed_build_staged_is_not_in_the_next_version(store):
     wanted = profiles(*people(61, age=30))
     assert build(store, wanted, BagOfWords(), as_of=AS_OF).upserted == 1
     assert served_problems(store, wanted) == []
+
+
+def test_a_build_killed_while_it_embeds_goes_on_from_the_last_whole_piece(store):
+    assert run_builder(store, PIECE + 50, 31, "embedding") == -signal.SIGKILL
+    wanted, embedder = profiles(*people(PIECE + 50, age=31)), BagOfWords()
+    assert build(store, wanted, embedder, as_of=AS_OF).embedded == 50
+    assert served_problems(store, wanted) == []
+    assert not (store.path / "embedded").exists()
 
 
 @pytest.mark.parametrize("delay", ["0.002", "0.01", "0.03"])
