@@ -4,6 +4,7 @@ What belongs here: the query on the served version and the errors of those who a
 version comes about (`build.py`), its indexes (`acceleration.py`) and conditions (`filters.py`).
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.acceleration import TEXT_INDEX
+from profile_pipeline.index.acceleration import TEXT_INDEX, partitioned
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.filters import FILTERABLE, Filters
 from profile_pipeline.index.store import PRODUCTION, IndexStore, describe
@@ -54,10 +55,17 @@ class Searcher:
         self._embedder = embedder
         self._table: Any = None
         self._probes = 0
+        self._has_words = False
         self._checked: set[Filters] = set()
 
     def search(
-        self, text: str, *, mode: Mode = Mode.VECTOR, filters: Filters | None = None, limit: int = 10
+        self,
+        text: str,
+        *,
+        mode: Mode = Mode.VECTOR,
+        filters: Filters | None = None,
+        limit: int = 10,
+        columns: Sequence[str] = RESULT_COLUMNS,
     ) -> pa.Table:
         """The profiles that fit a text best, best first, equal scores by user.
 
@@ -66,9 +74,10 @@ class Searcher:
             mode: how profiles are ranked.
             filters: who may be found; nothing for everybody. They apply before the limit.
             limit: how many profiles at most, at least 1.
+            columns: what to tell of each; all of them take as long to read as the search itself.
 
         Returns:
-            `score`, then the profile's columns and its indexed text. The score is the cosine similarity, -1 to
+            `score`, then the columns. The score is the cosine similarity, -1 to
             1, by vector; BM25 by text, and only profiles that share a word are found; by both, the sum of
             1 / (60 + rank) over the two rankings.
 
@@ -80,11 +89,11 @@ class Searcher:
             raise PipelineError("the text to match is blank; say what to look for, such as 'vegans who like wine'")
         if limit < 1:
             raise PipelineError(f"the limit {limit} is too small; ask for at least 1 profile")
-        self._follow()
+        table = self.table()
         filters = filters or Filters()
         if filters not in self._checked:
             # Before the model is loaded, which takes seconds.
-            filters.check(self._table)
+            filters.check(table)
             self._checked.add(filters)
         if mode is Mode.TEXT:
             ranked = self._by_text(text, filters.sql, limit)
@@ -93,23 +102,22 @@ class Searcher:
             ranked = self.nearest(vector, filters.sql, limit if mode is Mode.VECTOR else max(limit, FUSED_AT_LEAST))
             if mode is Mode.HYBRID:
                 ranked = fuse([ranked, self._by_text(text, filters.sql, max(limit, FUSED_AT_LEAST))]).slice(0, limit)
-        return self._complete(ranked)
+        return self._complete(ranked, list(columns))
 
     def nearest(self, vector: Any, where: str | None, limit: int) -> pa.Table:
         """`score`, `user_id` and `_rowid` of the profiles nearest to a vector of unit length, best first."""
-        self._follow()
-        query = self._table.search(vector, vector_column_name="vector").distance_type("dot")
+        query = self.table().search(vector, vector_column_name="vector")
         if self._probes:
-            query = query.nprobes(self._probes if where is None else ALL_PARTITIONS)
+            query = partitioned(query, self._probes if where is None else ALL_PARTITIONS)
         else:
-            query = query.bypass_vector_index()
+            query = query.distance_type("dot").bypass_vector_index()
         found = self._run(query, where, limit, "_distance")
         # LanceDB's distance of two vectors is 1 minus their inner product.
         return _ranked(found, pc.subtract(1.0, found["_distance"].cast(pa.float64())))
 
     def _by_text(self, text: str, where: str | None, limit: int) -> pa.Table:
         """As `nearest`, of the profiles that share words with a text."""
-        if TEXT_INDEX not in {index.name for index in self._table.list_indices()}:
+        if not self._has_words:
             raise PipelineError("the index was built before it could be searched by words; build the index again")
         query = self._table.search(text, query_type="fts", fts_columns="text")
         found = self._run(query, where, limit, "_score")
@@ -121,20 +129,26 @@ class Searcher:
             query = query.where(where, prefilter=True)
         return query.limit(limit).select(["user_id", score]).with_row_id(True).to_arrow()
 
-    def _complete(self, ranked: pa.Table) -> pa.Table:
+    def _complete(self, ranked: pa.Table, columns: list[str]) -> pa.Table:
         """The ranked profiles with their columns."""
         if not ranked.num_rows:
-            fields = [pa.field("score", pa.float64()), *(self._table.schema.field(name) for name in RESULT_COLUMNS)]
+            fields = [pa.field("score", pa.float64()), *(self._table.schema.field(name) for name in columns)]
             return pa.schema(fields).empty_table()
-        rows = self._table.take_row_ids(ranked["_rowid"].to_pylist()).select(list(RESULT_COLUMNS)).to_arrow()
+        read = ["user_id", *(name for name in columns if name != "user_id")]
+        rows = self._table.take_row_ids(ranked["_rowid"].to_pylist()).select(read)
+        found = rows.to_arrow()
         # LanceDB gives rows in an order of its own.
-        rows = rows.take(pc.index_in(ranked["user_id"], value_set=rows["user_id"]))
-        return rows.add_column(0, "score", ranked["score"])
+        found = found.take(pc.index_in(ranked["user_id"], value_set=found["user_id"]))
+        return found.select(columns).add_column(0, "score", ranked["score"])
 
-    def _follow(self) -> None:
-        """Open the served version, unless it is open."""
+    def table(self) -> Any:
+        """The LanceDB table at the served version: the open one, unless another was promoted.
+
+        Raises:
+            PipelineError: there is none, or it was built with another model or other columns.
+        """
         if self._table is not None and self._table.tags.get_version(PRODUCTION) == self._table.version:
-            return
+            return self._table
         table = self._store.open_served()
         served = describe(table)
         if served.model != self._embedder.model:
@@ -148,6 +162,8 @@ class Searcher:
                 f"the index was built before there was a column {', '.join(absent)}; build the index again"
             )
         self._table, self._probes, self._checked = table, served.probes, set()
+        self._has_words = TEXT_INDEX in {index.name for index in table.list_indices()}
+        return table
 
 
 def match(
