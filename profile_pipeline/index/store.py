@@ -102,6 +102,17 @@ class IndexStore:
         table = self._open_promoted()
         return describe(table) if table is not None else None
 
+    def first_rows(self, count: int) -> list[dict[str, Any]]:
+        """Some rows of the served version, without vectors, in the order they are stored in.
+
+        Raises:
+            PipelineError: nothing was promoted yet.
+        """
+        rows: list[dict[str, Any]] = (
+            self.open_served().search().select(INPUT_SCHEMA.names).limit(count).to_arrow().to_pylist()
+        )
+        return rows
+
     def _open_promoted(self) -> Any | None:
         table = self.open_latest()
         if table is None or PRODUCTION not in table.tags.list():

@@ -11,6 +11,7 @@ from profile_pipeline.defs.partitions import window_of
 from profile_pipeline.defs.reporting import PREVIEW_ROWS, table_of
 from profile_pipeline.defs.resources import WarehouseResource
 from profile_pipeline.index.embedding import Embedder
+from profile_pipeline.index.store import IndexStore
 from profile_pipeline.settings import Settings
 
 
@@ -37,8 +38,7 @@ def profile_index(
             on_stage=lambda stage: context.log.info(f"index: {stage}"),
             on_progress=lambda done, total: context.log.info(f"embedded {done} of {total} texts"),
         )
-        wanted = build.indexable_profiles(opened, build.last_computed_day(opened))
-        shown = wanted.order_by("user_id").limit(PREVIEW_ROWS).to_pyarrow().to_pylist()
+    shown = IndexStore(settings.index_path).first_rows(PREVIEW_ROWS)
     # On the last partition alone, as everywhere: a range logs an event for each of its days.
     context.add_asset_metadata(
         {
@@ -49,6 +49,8 @@ def profile_index(
             "deleted": report.deleted,
             "embedded": report.embedded,
             "promoted": report.promoted,
+            "runtime": report.runtime or "nothing embedded",
+            "partitions_read_by_a_search": report.probes,
             "preview": table_of(shown),
         },
         partition_key=window_of(context).end.isoformat(),
