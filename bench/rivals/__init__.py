@@ -1,0 +1,65 @@
+"""The same profiles, computed as other engineers would: what the pipeline is compared with.
+
+What belongs here: one file for each way, which computes every column in `COLUMNS` for all users who are there as of the
+end of a day, from the log as Parquet, and leaves them in one Parquet file. What does not: anything of the pipeline's,
+for a rival that borrows its code would only be compared with itself.
+
+Each file has one public function, `profiles(log, day, out)`: `log` holds `users`, `orders`, `events` and `messages`, the
+tables `raw_*` of a warehouse without their documents, so that all begin with the same parsed and normalised records.
+The thresholds are those of the default policy.
+"""
+
+COLUMNS = (
+    "id",
+    "email",
+    "name",
+    "interests",
+    "cuisine_preference",
+    "dietary_restrictions",
+    "age",
+    "gender",
+    "occupation",
+    "relationship_status",
+    "table_type_preference",
+    "home_neighborhood",
+    "work_neighborhood",
+    "time_zone",
+    "number_of_events_attended",
+    "first_event_date",
+    "last_event_date",
+    "event_history",
+    "event_history_hosts",
+    "top_host_event_count",
+    "venue_history",
+    "favorite_event_types",
+    "friends",
+    "friend_details",
+    "queued_message_count",
+    "has_queued_messages",
+    "total_messages_sent",
+    "has_sent_messages",
+    "last_message_sent_date",
+    "next_eligible_date",
+    "total_orders",
+    "total_spent",
+    "average_order_value",
+    "first_order_date",
+    "last_order_date",
+    "missing_key_fields",
+    "has_enough_fields_to_personalize",
+    "should_request_more_details",
+    "is_first_time_user",
+    "is_healthy_active_user",
+    "is_on_team",
+    "personalization_score",
+)
+"""What a profile holds: the facts of the pipeline's `user_profiles`."""
+
+PROFILE_FIELDS = COLUMNS[3:13]
+"""The ten fields that the score counts."""
+
+KEY_FIELDS = ("interests", "cuisine_preference", "age", "occupation")
+CANCELLED = ("cancelled", "canceled")
+NOT_COUNTED = ("cancelled", "canceled", "refunded")
+FRIEND_EVENTS = 2
+COOLDOWN_DAYS = 7
