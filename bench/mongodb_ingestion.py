@@ -8,15 +8,12 @@ loop and then the ingestion into an empty warehouse, each in a new process, so t
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Generator
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import bson
 from bson import ObjectId
@@ -24,6 +21,7 @@ from pymongo import MongoClient
 from rich.console import Console
 from rich.table import Table
 
+from bench.harness import Measured, Way, measured
 from profile_pipeline.build import raw
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import open_warehouse
@@ -59,37 +57,25 @@ def user(number: int) -> dict[str, object]:
     }
 
 
-def loop(uri: str, database: str) -> int:
+def loop(uri: str, database: str) -> Generator[None, None, dict[str, Any]]:
     """What a bare loop does: decode each document, in the order of keys."""
+    yield
     with MongoClient(uri) as client:
-        return sum(1 for _ in client[database]["users"].find().sort("_id", 1))
+        return {"documents": sum(1 for _ in client[database]["users"].find().sort("_id", 1))}
 
 
-def ingest(uri: str, database: str) -> int:
+def ingest(uri: str, database: str) -> Generator[None, None, dict[str, Any]]:
     """Read, keep, type, check and store each document."""
+    yield
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(_env_file=None, home=Path(home), mongodb_uri=uri, mongodb_database=database)
         with open_warehouse(settings.warehouse_path) as warehouse:
-            return raw(warehouse, settings, Window(LAST_DAY, LAST_DAY), "users").rows_in
+            ingested = raw(warehouse, settings, Window(LAST_DAY, LAST_DAY), "users")
+        assert ingested.extracted is not None
+        return {"documents": ingested.extracted.documents}
 
 
-WAYS: dict[str, Callable[[str, str], int]] = {"pymongo loop": loop, "ingestion": ingest}
-
-
-def measured(way: str, uri: str, database: str) -> dict[str, float]:
-    """Run one way in a process of its own: documents, seconds, peak memory in MB."""
-    command = [sys.executable, "-m", "bench.mongodb_ingestion", "--way", way, "--uri", uri, "--database", database]
-    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return result
-
-
-def run(way: str, uri: str, database: str) -> None:
-    """One way, in this process; prints what was measured."""
-    started = time.perf_counter()
-    documents = WAYS[way](uri, database)
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"documents": documents, "seconds": seconds, "peak_mb": peak}))
+WAYS: dict[str, Way] = {"pymongo loop": loop, "ingestion": ingest}
 
 
 def compare(documents: int, rounds: int) -> None:
@@ -99,14 +85,14 @@ def compare(documents: int, rounds: int) -> None:
         with path.open("wb") as file:
             file.writelines(bson.encode(user(number)) for number in range(documents))
         server.load("users", path)
-        results = {way: [] for way in WAYS}  # type: dict[str, list[dict[str, float]]]
+        results: dict[str, list[Measured]] = {way: [] for way in WAYS}
         for _ in range(rounds):
-            for way in WAYS:
-                results[way].append(measured(way, server.uri, server.database))
+            for name, way in WAYS.items():
+                results[name].append(measured(way, {"uri": server.uri, "database": server.database}))
     rows = {
         way: {
-            "documents_a_second": round(statistics.median(each["documents"] / each["seconds"] for each in found)),
-            "peak_mb": round(max(each["peak_mb"] for each in found)),
+            "documents_a_second": round(statistics.median(each.told["documents"] / each.seconds for each in found)),
+            "peak_mb": round(max(each.peak_mb for each in found)),
         }
         for way, found in results.items()
     }
@@ -122,10 +108,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    for name in ("way", "uri", "database"):
-        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.way:
-        run(given.way, given.uri, given.database)
-    else:
-        compare(given.documents, given.rounds)
+    compare(given.documents, given.rounds)

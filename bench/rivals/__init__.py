@@ -4,9 +4,9 @@ What belongs here: one file for each way, which computes every column in `COLUMN
 end of a day, from the log as Parquet, and leaves them in one Parquet file. What does not: anything of the pipeline's,
 for a rival that borrows its code would only be compared with itself.
 
-Each file has one public function, `profiles(log, day, out)`: `log` holds `users`, `orders`, `events` and `messages`, the
-tables `raw_*` of a warehouse without their documents, so that all begin with the same parsed and normalised records.
-The thresholds are those of the default policy.
+Each file of profiles has a function `profiles(log, day, out)`: `log` holds `users`, `orders`, `events` and `messages`,
+the tables `raw_*` of a warehouse without their documents, so that all begin with the same parsed and normalised
+records. The thresholds are those of the default policy. The pipeline's packages are not there where rivals run.
 """
 
 COLUMNS = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 
-from bench.rivals import CANCELLED, COLUMNS, COOLDOWN_DAYS, FRIEND_EVENTS, KEY_FIELDS, NOT_COUNTED, PROFILE_FIELDS
+from bench.rivals import CANCELLED, COOLDOWN_DAYS, FRIEND_EVENTS, KEY_FIELDS, NOT_COUNTED, PROFILE_FIELDS
 
 
 def profiles(log: Path, day: date, out: Path) -> None:
@@ -75,7 +75,8 @@ def script(log: Path, day: date, out: Path) -> str:
     )
     QUALIFY row_number() OVER (
         PARTITION BY address
-        ORDER BY is_current DESC, CASE WHEN is_current THEN since END, CASE WHEN NOT is_current THEN last_held END DESC, id
+        ORDER BY is_current DESC, CASE WHEN is_current THEN since END,
+            CASE WHEN NOT is_current THEN last_held END DESC, id
     ) = 1;
 
     -- Numbered by date, so that the order of numbers is that of a history.

@@ -90,7 +90,7 @@ def persons(live: pd.DataFrame, invited: pd.DataFrame) -> pd.DataFrame:
 
 def made_name(address: str) -> str:
     """The words of an address before its `@`, capitalised."""
-    words = re.split("[._-]+", address.split("@")[0])
+    words = re.split("[._-]+", address.split("@", maxsplit=1)[0])
     return " ".join(word[0].upper() + word[1:].lower() for word in words if word) or address
 
 
