@@ -9,6 +9,12 @@ the tables `raw_*` of a warehouse without their documents, so that all begin wit
 records. The thresholds are those of the default policy. The pipeline's packages are not there where rivals run.
 """
 
+import importlib
+from collections.abc import Generator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
 COLUMNS = (
     "id",
     "email",
@@ -63,3 +69,12 @@ CANCELLED = ("cancelled", "canceled")
 NOT_COUNTED = ("cancelled", "canceled", "refunded")
 FRIEND_EVENTS = 2
 COOLDOWN_DAYS = 7
+
+
+def profiles_by(
+    rival: str, log: str, day: str, out: str, **options: float
+) -> Generator[None, None, dict[str, Any] | None]:
+    """Compute the profiles of a day with the function of a module here; its imports are not measured."""
+    profiles = importlib.import_module(f"bench.rivals.{rival}").profiles
+    yield
+    return profiles(Path(log), date.fromisoformat(day), Path(out), **options)

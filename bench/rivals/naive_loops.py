@@ -20,11 +20,12 @@ Record = dict[str, Any]
 CARRIED = ("id", "email", *PROFILE_FIELDS, "time_zone")
 
 
-def profiles(log: Path, day: date, out: Path, seconds: float = float("inf")) -> tuple[int, int, float]:
+def profiles(log: Path, day: date, out: Path, seconds: float = float("inf")) -> dict[str, float]:
     """Compute the profiles as of a day, of as many users as the seconds allow.
 
     Returns:
-        Users done, users in all, and the seconds that all would take, extrapolated from those that were done.
+        `done`, the share of users that were done, and `seconds_of_all`, the time that all would take, extrapolated
+        from those.
     """
     started = time.perf_counter()
     versions = pq.read_table(log / "users.parquet").to_pylist()
@@ -43,7 +44,8 @@ def profiles(log: Path, day: date, out: Path, seconds: float = float("inf")) -> 
         rows.append(profile(user, persons, day, events=events, orders=orders, messages=messages))
     looped = time.perf_counter() - prepared
     pq.write_table(pa.table({name: [row[name] for row in rows] for name in COLUMNS}), out)
-    return len(rows), len(users), prepared - started + looped * len(users) / max(1, len(rows))
+    done = len(rows) / len(users)
+    return {"done": done, "seconds_of_all": prepared - started + looped / done}
 
 
 def in_order(record: Record) -> tuple[Any, ...]:

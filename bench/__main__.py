@@ -1,0 +1,58 @@
+"""All comparisons as one table, printed and written as JSON.
+
+    python -m bench --users 10000 200000 --runs 3
+    python -m bench --quick
+
+`--quick` takes a small sample and one run, and installs nothing: rivals that are not there are told so.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import profiles
+from bench.harness import ROOT, WayFailed
+from bench.suite import Bench, Suite
+from bench.table import Row, show, write
+
+SUITES: dict[str, Suite] = {
+    "profiles": profiles.rows,
+}
+QUICK_USERS = 1_000
+"""Few enough for all rows within two minutes."""
+
+
+def main() -> None:
+    """Run what is asked for; exit with 1 if a way failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 200_000], help="sizes of the sample")
+    parser.add_argument("--runs", type=int, default=3, help="how many runs the medians are of")
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=[*SUITES], help="which comparisons")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_USERS:,} users, one run, nothing installed")
+    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "bench", help="samples, environments, results")
+    given = parser.parse_args()
+    sizes, runs = ([QUICK_USERS], 1) if given.quick else (sorted(given.users), given.runs)
+    console = Console(stderr=True, width=200)
+    rows: list[Row] = []
+    failed = False
+    for users in sizes:
+        bench = Bench(users, runs, given.folder.resolve(), installs=not given.quick)
+        for name in given.only:
+            console.print(f"{name}, {users:,} users", style="dim")
+            try:
+                rows.extend(SUITES[name](bench))
+            except WayFailed as failure:
+                failed = True
+                rows.append(Row(name, users, met=False, note=f"failed: {failure}"))
+    rows.extend(profiles.growth(rows))
+    show(rows, console)
+    results = given.folder / ("quick.json" if given.quick else "results.json")
+    write(rows, results)
+    console.print(f"written to {results}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""Features and profiles: one day, 730 days, a night, beside the same profiles made in other ways.
+
+What belongs here: the pipeline's own steps on a warehouse, and what they are compared with. What does not: the rivals
+(`rivals/`).
+
+For one day the first partition is that day, so that all users are touched and nothing was computed before. The pipeline
+reads the log from its warehouse and stores touched users, each table of features, flags and profiles there; a rival
+reads the same log from Parquet and stores profiles in one Parquet file.
+"""
+
+import json
+import math
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bench.environments import RivalMissing
+from bench.harness import Measured, WayFailed, measured
+from bench.rivals import COLUMNS, profiles_by
+from bench.suite import FIRST_DAY, LAST_DAY, Bench
+from bench.table import Row, compared
+from profile_pipeline import build as pipeline
+from profile_pipeline.ingestion import Ingested
+from profile_pipeline.settings import Settings
+from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.warehouse import open_warehouse
+from profile_pipeline.window import Window
+
+RIVALS = {"Polars": "polars_lazy", "pandas": "pandas_frames", "a script for DuckDB": "duckdb_script"}
+NAIVE = "naive loops"
+NAIVE_SECONDS = 60
+"""How long the naive loops may run; what they leave undone is extrapolated."""
+NAIVE_USERS = 10_000
+"""Beyond this the naive loops are not run."""
+
+PROFILE_STEPS = [*pipeline.STEPS][: [*pipeline.STEPS].index("user_profiles") + 1]
+"""The steps whose result the rivals compute: all up to the profiles."""
+
+TOUCHED_SHARE = 0.01
+NIGHT = LAST_DAY + timedelta(days=1)
+BEST_LIMIT, NAIVE_LIMIT, RANGE_LIMIT, NIGHT_LIMIT = 1.0, 1 / 1000, 3.0, 0.05
+
+
+def settings_of(home: str | Path, source: str | Path = ".", start: str | date = FIRST_DAY) -> Settings:
+    """Settings that no environment variable changes."""
+    return Settings(_env_file=None, home=Path(home), source_dir=Path(source), start_date=str(start))
+
+
+# Ways.
+
+
+def ingested(home: str, source: str, start: str) -> Generator[None, None, None]:
+    """The logs of all kinds, from the first partition to the last day of the sample."""
+    settings = settings_of(home, source, start)
+    yield
+    with open_warehouse(settings.warehouse_path) as warehouse:
+        for kind in RAW_TABLES:
+            pipeline.raw(warehouse, settings, Window(settings.start_date, LAST_DAY), kind)
+
+
+def computed(home: str, day: str) -> Generator[None, None, None]:
+    """The profiles of a day, in a warehouse that holds the logs only."""
+    window = Window(date.fromisoformat(day), date.fromisoformat(day))
+    for name in PROFILE_STEPS:
+        with open_warehouse(settings_of(home).warehouse_path) as warehouse:
+            warehouse.connection.execute(f"TRUNCATE {name}").fetchall()
+    settings = settings_of(home, start=day)
+    yield
+    with open_warehouse(settings.warehouse_path) as warehouse:
+        for name in PROFILE_STEPS:
+            pipeline.STEPS[name](warehouse, settings, window)
+
+
+def built(home: str, source: str, start: str, end: str) -> Generator[None, None, dict[str, Any]]:
+    """All steps of a window, from records in files to decisions; the seconds and CPU seconds of those to profiles."""
+    settings = settings_of(home, source)
+    wall: dict[str, float] = {}
+    cpu: dict[str, float] = {}
+
+    def finished(name: str, done: Ingested | pipeline.Computed) -> None:
+        wall[name], cpu[name] = time.perf_counter(), time.process_time()
+
+    yield
+    with open_warehouse(settings.warehouse_path) as warehouse:
+        pipeline.build(warehouse, settings, Window(date.fromisoformat(start), date.fromisoformat(end)), finished)
+    logs = [*pipeline.RAW_STEPS][-1]
+    return {
+        "profile_seconds": wall["user_profiles"] - wall[logs],
+        "profile_cpu_seconds": cpu["user_profiles"] - cpu[logs],
+    }
+
+
+def night(home: str, source: str) -> Generator[None, None, dict[str, Any]]:
+    """All steps of the day after the last, on a copy of a warehouse that holds all days before."""
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        shutil.copy(settings_of(home).warehouse_path, folder)
+        settings = settings_of(folder, source)
+        yield
+        with open_warehouse(settings.warehouse_path) as warehouse:
+            pipeline.build(warehouse, settings, Window(NIGHT, NIGHT))
+        with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+            touched = warehouse.scalar("SELECT count(*) FROM touched_users WHERE partition_date = ?", NIGHT)
+        return {"touched": touched}
+
+
+# Rows.
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """The rows of a size."""
+    home = bench.empty("day")
+    measured(ingested, {"home": home, "source": bench.sample, "start": LAST_DAY})
+    ours = measured(computed, {"home": home, "day": LAST_DAY}, runs=bench.runs)
+    best: Measured | None = None
+    try:
+        others = one_day_of_rivals(bench, home)
+    except RivalMissing as missing:
+        yield Row("profiles of one day", bench.users, ours.seconds, ours.cpu_seconds, ours.peak_mb, note=str(missing))
+    else:
+        best = min(others.values(), key=lambda other: other.seconds)
+        for name, other in others.items():
+            target = {"target": "no slower than the best rival", "most": BEST_LIMIT} if other is best else {}
+            yield compared("profiles of one day", bench.users, ours, name, other, note=other.told["note"], **target)
+    if bench.users <= NAIVE_USERS:
+        yield naive_row(bench, home, ours)
+    yield from range_rows(bench, best)
+
+
+def one_day_of_rivals(bench: Bench, home: Path) -> dict[str, Measured]:
+    """Each rival's profiles of the day, compared with the pipeline's in every column.
+
+    Raises:
+        RivalMissing: their packages are not installed.
+    """
+    log = export_log(home)
+    python = bench.python("rivals")
+    found = {}
+    for name, module in RIVALS.items():
+        out = home / f"{module}.parquet"
+        arguments = {"rival": module, "log": log, "day": LAST_DAY, "out": out}
+        other = measured("bench.rivals:profiles_by", arguments, runs=bench.runs, python=python)
+        other.told["note"] = agreement(home, out)
+        found[name] = other
+    return found
+
+
+def naive_row(bench: Bench, home: Path, ours: Measured) -> Row:
+    """The naive loops, as far as they get."""
+    out = home / "naive_loops.parquet"
+    arguments = {
+        "rival": "naive_loops",
+        "log": export_log(home),
+        "day": LAST_DAY,
+        "out": out,
+        "seconds": NAIVE_SECONDS,
+    }
+    naive = measured(profiles_by, arguments)
+    done = naive.told["done"]
+    whole = Measured(naive.told["seconds_of_all"], naive.cpu_seconds / done, naive.peak_mb, {}, 1)
+    note = agreement(home, out, partly=True)
+    if done < 1:
+        note += f"; extrapolated from {done:.1%} of the users"
+    limit = NAIVE_LIMIT if bench.users == NAIVE_USERS else None
+    target = "at most a thousandth at 10,000 users"
+    return compared("profiles of one day", bench.users, ours, NAIVE, whole, target=target, most=limit, note=note)
+
+
+def export_log(home: Path) -> Path:
+    """The logs of a warehouse as Parquet, without the documents."""
+    log = home / "log"
+    if not log.is_dir():
+        log.mkdir()
+        with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+            for kind, table in RAW_TABLES.items():
+                warehouse.connection.execute(
+                    f"COPY (SELECT * EXCLUDE (document, content_hash, source) FROM {table.name}) "
+                    f"TO '{log / kind}.parquet'"
+                ).fetchall()
+    return log
+
+
+def agreement(home: Path, out: Path, *, partly: bool = False, day: date = LAST_DAY) -> str:
+    """Whether the profiles of a rival are those of a warehouse as of a day, in every column, in words.
+
+    Args:
+        home: of the warehouse.
+        out: the rival's profiles.
+        partly: whether the rival may lack users.
+        day: as of which day.
+
+    Raises:
+        WayFailed: they are not, so its time would say nothing.
+    """
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{home}/warehouse.duckdb' AS warehouse (READ_ONLY)").fetchall()
+        latest = f"""
+            SELECT * FROM warehouse.user_profiles WHERE partition_date <= DATE '{day}'
+            QUALIFY row_number() OVER (PARTITION BY id ORDER BY partition_date DESC) = 1
+        """
+        join = "RIGHT" if partly else "FULL"
+        counts = ", ".join(
+            f'count(*) FILTER (mine."{name}" IS DISTINCT FROM theirs."{name}") AS "{name}"' for name in COLUMNS
+        )
+        compared = connection.execute(
+            f"SELECT count(*), {counts} FROM (SELECT * FROM ({latest}) WHERE NOT is_deleted) AS mine "
+            f"{join} JOIN '{out}' AS theirs ON mine.id = theirs.id"
+        ).fetchall()
+    users, *different = compared[0]
+    wrong = [f"{name} of {count} users" for name, count in zip(COLUMNS, different, strict=True) if count]
+    if wrong:
+        raise WayFailed(f"{out.stem} differs from the pipeline in {', '.join(wrong)}")
+    return f"equal in all {len(COLUMNS)} columns of {users:,} users"
+
+
+def range_rows(bench: Bench, best: Measured | None) -> Iterator[Row]:
+    """The full build of all days, the range of profiles in it, and a night after it."""
+    home = bench.empty("range")
+    full = measured(built, {"home": home, "source": bench.sample, "start": FIRST_DAY, "end": LAST_DAY})
+    days = Window(FIRST_DAY, LAST_DAY).days
+    ours = Measured(full.told["profile_seconds"], full.told["profile_cpu_seconds"], full.peak_mb, {}, 1)
+    target = "at most 3 times the best rival's one day"
+    if best is None:
+        yield Row(
+            f"profiles of {days} days", bench.users, ours.seconds, ours.cpu_seconds, ours.peak_mb, target=target, runs=1
+        )
+    else:
+        yield compared(
+            f"profiles of {days} days",
+            bench.users,
+            ours,
+            "best rival, ONE day",
+            best,
+            target=target,
+            most=RANGE_LIMIT,
+            note="the rival does one of the days, the pipeline all",
+        )
+    records = write_night(bench, bench.empty("night"))
+    after = measured(night, {"home": home, "source": records}, runs=bench.runs)
+    yield compared(
+        "a night",
+        bench.users,
+        after,
+        f"full build of {days} days",
+        full,
+        target="at most 5 %",
+        most=NIGHT_LIMIT,
+        note=f"{after.told['touched'] / bench.users:.1%} of the users touched; from files with the night's records to "
+        "decisions and their export",
+    )
+
+
+def write_night(bench: Bench, folder: Path) -> Path:
+    """A folder with the records of the night, which touch one user in a hundred.
+
+    Half of them by events to which guests of earlier ones come again, a third by orders, the others by messages.
+    """
+    rng = random.Random(bench.users)
+    wanted = round(bench.users * TOUCHED_SHARE)
+    with duckdb.connect() as connection:
+        lists = connection.execute(
+            f"SELECT participants FROM '{bench.sample}/events.parquet' WHERE len(participants) BETWEEN 1 AND 40 "
+            f"ORDER BY hash(id) LIMIT {wanted}"
+        ).fetchall()
+        ids = [
+            id for (id,) in connection.execute(f"SELECT id FROM '{bench.sample}/users.parquet' ORDER BY id").fetchall()
+        ]
+    at = f"{NIGHT}T12:00:00Z"
+    guests: set[str] = set()
+    events = []
+    for number, (participants,) in enumerate(lists):
+        if len(guests) >= wanted / 2:
+            break
+        guests.update(participants)
+        event = {"id": f"night_{number}", "name": "Night", "date": str(NIGHT), "venue": "Club", "host": "Ann"}
+        events.append(event | {"participants": participants, "event_type": "dinner", "created_at": at})
+    chosen = [id for (id,) in rng.sample(users, wanted - wanted // 2)]
+    third = wanted // 3
+    orders = [
+        {"id": f"night_{id}", "user_id": id, "amount": 50, "date": str(NIGHT), "created_at": at}
+        for id in chosen[:third]
+    ]
+    messages = [
+        {"id": f"night_{id}", "user_id": id, "content": "Hello", "status": "sent", "sent_date": at, "created_date": at}
+        for id in chosen[third:]
+    ]
+    for kind, records in {"users": [], "events": events, "orders": orders, "messages": messages}.items():
+        (folder / f"{kind}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def growth(found: list[Row]) -> Iterator[Row]:
+    """How time grows with the data, from each size to the next: the exponent, 1 where it grows as the data does."""
+    for what in dict.fromkeys(row.what for row in found if row.what.startswith("profiles of")):
+        sizes = {row.users: row.seconds for row in found if row.what == what and row.seconds is not None}
+        for small, large in zip(sorted(sizes), sorted(sizes)[1:], strict=False):
+            exponent = math.log(sizes[large] / sizes[small]) / math.log(large / small)
+            yield Row(
+                f"growth of {what}",
+                large,
+                target="exponent of at most 1",
+                met=exponent <= 1,
+                note=f"exponent {exponent:.2f} from {small:,} to {large:,} users",
+            )
