@@ -12,13 +12,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import profiles
+from bench import embedding, ingestion, nightly, profiles, reading, searching
 from bench.harness import ROOT, WayFailed
 from bench.suite import Bench, Suite
 from bench.table import Row, show, write
 
 SUITES: dict[str, Suite] = {
     "profiles": profiles.rows,
+    "ingestion": ingestion.rows,
+    "reading": reading.rows,
+    "nightly": nightly.rows,
+    "embedding": embedding.rows,
+    "searching": searching.rows,
 }
 QUICK_USERS = 1_000
 """Few enough for all rows within two minutes."""
@@ -39,6 +44,7 @@ def main() -> None:
     failed = False
     for users in sizes:
         bench = Bench(users, runs, given.folder.resolve(), installs=not given.quick)
+        bench.clear()
         for name in given.only:
             console.print(f"{name}, {users:,} users", style="dim")
             try:

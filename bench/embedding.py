@@ -1,95 +1,132 @@
-"""Embedding texts as the index does, next to `SentenceTransformer.encode` with its defaults.
+"""Embedding texts, beside plain `SentenceTransformer.encode`; and an index in which no text changed.
 
-    python -m bench.embedding --texts 1000 --rounds 3
-
-Ways take turns in one process, on the same texts: those of the sample's kind, some 100 tokens each. Beside the texts a
-second: the least cosine between the two vectors of a text, and the share of its ten nearest texts that stay the same.
+What belongs here: time and faithfulness of vectors. What does not: finding them (`searching.py`).
 """
 
-import argparse
 import json
-import resource
-import statistics
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from bench.search import people
-from profile_pipeline.index.embedding import DEFAULT_MODEL, SentenceTransformerEmbedder
+from bench.harness import measured
+from bench.profiles import computed, day_home_with_profiles, settings_of
+from bench.suite import LAST_DAY, Bench
+from bench.table import Row, compared
+from bench.vectors import ClusteredEmbedder
+from profile_pipeline import build as pipeline
+from profile_pipeline.index.embedding import SentenceTransformerEmbedder, model_folder
+from profile_pipeline.warehouse import open_warehouse
+from profile_pipeline.window import Window
 
-RIVAL = "encode"
+MOST_TEXTS = 1_000
+"""So many texts show a rate, in half a minute; a small sample has a tenth of its users."""
+LIMIT = 1 / 2
+MIN_COSINE = 0.999
 NEIGHBOURS = 10
-WARM_UP = 64
-"""Texts before the clock starts: libraries choose their kernels on the first ones."""
+MIN_SAME_NEIGHBOURS = 0.99
+MOST_SECONDS_UNCHANGED = 2.0
 
 
-def rows(texts: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Embed the same texts both ways by turns: medians of texts a second, and how far the vectors agree."""
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415  # takes seconds
-
-    told = people(texts)["text"].to_pylist()
-    embedder = SentenceTransformerEmbedder(DEFAULT_MODEL)
-    model = SentenceTransformer(str(embedder.folder), local_files_only=True)
-    ways: dict[str, Callable[[list[str]], np.ndarray]] = {
-        RIVAL: lambda given: model.encode(given, show_progress_bar=False),
-        "index": embedder.embed,
-    }
-    wall: dict[str, list[float]] = {way: [] for way in ways}
-    cpu: dict[str, list[float]] = {way: [] for way in ways}
-    vectors: dict[str, np.ndarray] = {}
-    for embed in ways.values():
-        embed(told[:WARM_UP])
-    for _ in range(rounds):
-        for way, embed in ways.items():
-            started, used = time.perf_counter(), time.process_time()
-            vectors[way] = embed(told)
-            wall[way].append(texts / (time.perf_counter() - started))
-            cpu[way].append(texts / (time.process_time() - used))
-    near = {way: neighbours(found) for way, found in vectors.items()}
-    same = [len(a & b) / NEIGHBOURS for a, b in zip(near[RIVAL], near["index"], strict=True)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result = {
-        way: {
-            "texts_a_second": round(statistics.median(wall[way]), 1),
-            "texts_a_cpu_second": round(statistics.median(cpu[way]), 1),
-            "ratio": round(statistics.median(wall[way]) / statistics.median(wall[RIVAL]), 2),
-            "cpu_ratio": round(statistics.median(cpu[way]) / statistics.median(cpu[RIVAL]), 2),
-        }
-        for way in ways
-    }
-    result["index"] |= {
-        "least_cosine": round(float((vectors[RIVAL] * vectors["index"]).sum(axis=1).min()), 6),
-        "same_neighbours": round(statistics.mean(same), 4),
-        "all_ten_the_same": round(statistics.mean(share == 1 for share in same), 4),
-        "peak_mb_of_both": round(peak),
-    }
-    return result
+def pipeline_embeds(texts: str, out: str) -> Generator[None, None, None]:
+    """The texts by the pipeline's embedder, loaded before."""
+    embedder = SentenceTransformerEmbedder(settings_of(".").embedding_model)
+    some = json.loads(Path(texts).read_text())
+    embedder.embed(some[:1])
+    yield
+    np.save(out, embedder.embed(some))
 
 
-def neighbours(vectors: np.ndarray) -> list[set[int]]:
-    """The ten nearest others of each vector."""
-    scores = vectors @ vectors.T
-    np.fill_diagonal(scores, -2)
-    return [set(row.tolist()) for row in np.argpartition(-scores, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]]
+def plain_encode(texts: str, out: str) -> Generator[None, None, None]:
+    """The texts by `encode` with its defaults, loaded before."""
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415  # only this way needs it
+
+    model = SentenceTransformer(str(model_folder(settings_of(".").embedding_model)), local_files_only=True)
+    some = json.loads(Path(texts).read_text())
+    model.encode(some[:1])
+    yield
+    np.save(out, model.encode(some))
 
 
-def main() -> None:
-    """Print the figures as a table and as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    found = rows(given.texts, given.rounds)
-    table = Table("figure", *found, title=f"{given.texts:,} texts")
-    for figure in found["index"]:
-        table.add_row(figure, *(str(figures.get(figure, "")) for figures in found.values()))
-    Console(stderr=True).print(table)
-    json.dump(found, sys.stdout)
+def summarized(home: str, day: str) -> Generator[None, None, None]:
+    """The summaries of a day, whose profiles are there."""
+    settings = settings_of(home, start=day)
+    window = Window(LAST_DAY, LAST_DAY)
+    yield
+    with open_warehouse(settings.warehouse_path) as warehouse:
+        for step in ("user_summaries", "messaging_decisions"):
+            pipeline.STEPS[step](warehouse, settings, window)
 
 
-if __name__ == "__main__":
-    main()
+def indexed(home: str) -> Generator[None, None, dict[str, int]]:
+    """The index once more after it was built; the texts embedded then."""
+    settings = settings_of(home)
+    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+        pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
+        yield
+        report = pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
+    return {"embedded": report.embedded, "rows": report.rows}
+
+
+def home_with_summaries(bench: Bench) -> Path:
+    """The warehouse of the last day, with profiles and their summaries."""
+    home = day_home_with_profiles(bench)
+    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+        is_complete = warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete")
+    if not is_complete:
+        # From the beginning, because another comparison may have repeated the profiles.
+        measured(computed, {"home": home, "day": LAST_DAY})
+        measured(summarized, {"home": home, "day": LAST_DAY})
+    return home
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """The rows of a size."""
+    home = home_with_summaries(bench)
+    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+        found = warehouse.connection.execute(
+            f"SELECT text FROM user_summaries WHERE text IS NOT NULL ORDER BY hash(user_id) "
+            f"LIMIT {min(MOST_TEXTS, bench.users // 10)}"
+        ).fetchall()
+    folder = bench.empty("embedding")
+    texts = folder / "texts.json"
+    texts.write_text(json.dumps([text for (text,) in found]))
+    ours = measured(pipeline_embeds, {"texts": texts, "out": folder / "ours.npy"}, runs=bench.runs)
+    theirs = measured(plain_encode, {"texts": texts, "out": folder / "theirs.npy"}, runs=bench.runs)
+    cosine, same = faithfulness(np.load(folder / "ours.npy"), np.load(folder / "theirs.npy"))
+    row = compared(
+        f"embedding of {len(found):,} texts",
+        bench.users,
+        ours,
+        "SentenceTransformer.encode",
+        theirs,
+        target=f"at most half, cosine {MIN_COSINE}, neighbours {MIN_SAME_NEIGHBOURS:.0%}",
+        most=LIMIT,
+        note=f"{len(found) / ours.seconds:.0f} texts a second against {len(found) / theirs.seconds:.0f}; least cosine "
+        f"{cosine:.5f}; the same {NEIGHBOURS} neighbours for {same:.1%} of the texts",
+    )
+    yield row.judged(bool(row.met) and cosine >= MIN_COSINE and same >= MIN_SAME_NEIGHBOURS)
+    again = measured(indexed, {"home": home})
+    yield Row(
+        "an index in which no text changed",
+        bench.users,
+        again.seconds,
+        again.cpu_seconds,
+        again.peak_mb,
+        target=f"embeds nothing, under {MOST_SECONDS_UNCHANGED:.0f} s",
+        met=again.told["embedded"] == 0 and again.seconds < MOST_SECONDS_UNCHANGED,
+        runs=1,
+        note=f"{again.told['embedded']} of {again.told['rows']:,} texts embedded",
+    )
+
+
+def faithfulness(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """The least cosine of two embeddings of one text, and for how many texts both have the same nearest ones."""
+    unit = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (ours, theirs)]
+    cosine = float((unit[0] * unit[1]).sum(axis=1).min())
+    nearest = []
+    for vectors in unit:
+        scores = vectors @ vectors.T
+        np.fill_diagonal(scores, -np.inf)
+        nearest.append(np.sort(np.argsort(-scores, axis=1)[:, :NEIGHBOURS], axis=1))
+    return cosine, float((nearest[0] == nearest[1]).all(axis=1).mean())

@@ -57,8 +57,9 @@ def settings_of(home: str | Path, source: str | Path = ".", start: str | date = 
 
 
 def ingested(home: str, source: str, start: str) -> Generator[None, None, None]:
-    """The logs of all kinds, from the first partition to the last day of the sample."""
+    """The logs of all kinds in a new warehouse, from the first partition to the last day of the sample."""
     settings = settings_of(home, source, start)
+    settings.warehouse_path.unlink(missing_ok=True)
     yield
     with open_warehouse(settings.warehouse_path) as warehouse:
         for kind in RAW_TABLES:
@@ -115,8 +116,7 @@ def night(home: str, source: str) -> Generator[None, None, dict[str, Any]]:
 
 def rows(bench: Bench) -> Iterator[Row]:
     """The rows of a size."""
-    home = bench.empty("day")
-    measured(ingested, {"home": home, "source": bench.sample, "start": LAST_DAY})
+    home = day_home(bench)
     ours = measured(computed, {"home": home, "day": LAST_DAY}, runs=bench.runs)
     best: Measured | None = None
     try:
@@ -131,6 +131,24 @@ def rows(bench: Bench) -> Iterator[Row]:
     if bench.users <= NAIVE_USERS:
         yield naive_row(bench, home, ours)
     yield from range_rows(bench, best)
+
+
+def day_home(bench: Bench) -> Path:
+    """A warehouse with the logs of the sample, all known on its last day."""
+    home = bench.folder / f"run_{bench.users}" / "day"
+    if not home.is_dir():
+        measured(ingested, {"home": bench.empty("day"), "source": bench.sample, "start": LAST_DAY})
+    return home
+
+
+def day_home_with_profiles(bench: Bench) -> Path:
+    """The same with the profiles of that day."""
+    home = day_home(bench)
+    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+        is_empty = not warehouse.scalar("SELECT count(*) FROM user_profiles")
+    if is_empty:
+        measured(computed, {"home": home, "day": LAST_DAY})
+    return home
 
 
 def one_day_of_rivals(bench: Bench, home: Path) -> dict[str, Measured]:
@@ -268,9 +286,7 @@ def write_night(bench: Bench, folder: Path) -> Path:
             f"SELECT participants FROM '{bench.sample}/events.parquet' WHERE len(participants) BETWEEN 1 AND 40 "
             f"ORDER BY hash(id) LIMIT {wanted}"
         ).fetchall()
-        ids = [
-            id for (id,) in connection.execute(f"SELECT id FROM '{bench.sample}/users.parquet' ORDER BY id").fetchall()
-        ]
+        users = connection.execute(f"SELECT id FROM '{bench.sample}/users.parquet' ORDER BY id").fetchall()
     at = f"{NIGHT}T12:00:00Z"
     guests: set[str] = set()
     events = []

@@ -59,6 +59,10 @@ class Bench:
         """The interpreter of an environment of rivals; raises `RivalMissing`."""
         return python_of(environment, self.folder / "environments", installs=self.installs)
 
+    def clear(self) -> None:
+        """Remove what an earlier run of this size left; samples and environments stay."""
+        shutil.rmtree(self.folder / f"run_{self.users}", ignore_errors=True)
+
     def empty(self, name: str) -> Path:
         """An empty folder of this size."""
         folder = self.folder / f"run_{self.users}" / name

@@ -6,7 +6,7 @@ What belongs here: what a row says, and how rows look. What does not: how a figu
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -51,6 +51,10 @@ class Row:
     met: bool | None = None
     runs: int = 0
     note: str = ""
+
+    def judged(self, met: bool) -> "Row":
+        """The same row with a verdict."""
+        return replace(self, met=met)
 
 
 def compared(
@@ -111,6 +115,8 @@ def show(rows: list[Row], console: Console) -> None:
     console.print(table)
     missed = [f"{row.what}, {row.users:,} users" for row in rows if row.met is False]
     console.print(f"not met: {'; '.join(missed) or 'none'}")
+    unrun = [f"{row.what}, {row.users:,} users" for row in rows if row.seconds is None and row.met is None]
+    console.print(f"could not run: {'; '.join(unrun) or 'none'}")
 
 
 def _figures(seconds: float | None, cpu_seconds: float | None, peak_mb: float | None) -> str:

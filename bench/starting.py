@@ -1,0 +1,55 @@
+"""The night's job on the committed sample, and the same steps without Dagster, from a bare interpreter.
+
+What belongs here: ways whose imports are measured. That is why nothing is imported before they begin.
+"""
+
+# ruff: noqa: PLC0415
+
+from collections.abc import Generator
+
+
+def job(home: str) -> Generator[None, None, None]:
+    """Run `nightly_profiles` over the sample's days in this process, all assets but the index."""
+    import os
+
+    yield
+    from profile_pipeline.cli.demonstration import COMMITTED_SAMPLE, REPOSITORY, SAMPLE_DAYS
+
+    os.environ |= {
+        "DAGSTER_HOME": str(REPOSITORY),
+        "PROFILE_PIPELINE_HOME": home,
+        "PROFILE_PIPELINE_SOURCE_DIR": str(COMMITTED_SAMPLE),
+        "PROFILE_PIPELINE_START_DATE": SAMPLE_DAYS.start.isoformat(),
+    }
+    import dagster as dg
+
+    from profile_pipeline.definitions import defs
+
+    repository = defs().get_repository_def()
+    steps = [key for key in repository.asset_graph.materializable_asset_keys if key.path != ["profile_index"]]
+    with dg.DagsterInstance.get() as instance:
+        result = repository.get_job("nightly_profiles").execute_in_process(
+            instance=instance,
+            asset_selection=steps,
+            tags={
+                "dagster/asset_partition_range_start": SAMPLE_DAYS.start.isoformat(),
+                "dagster/asset_partition_range_end": SAMPLE_DAYS.end.isoformat(),
+            },
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    assert result.success
+
+
+def functions(home: str) -> Generator[None, None, None]:
+    """The same steps by plain calls."""
+    from pathlib import Path
+
+    yield
+    from profile_pipeline.build import build
+    from profile_pipeline.cli.demonstration import SAMPLE_DAYS, demo_settings
+    from profile_pipeline.settings import Settings
+    from profile_pipeline.warehouse import open_warehouse
+
+    settings = demo_settings(Settings(_env_file=None, home=Path(home)))
+    with open_warehouse(settings.warehouse_path) as warehouse:
+        build(warehouse, settings, SAMPLE_DAYS)
