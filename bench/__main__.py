@@ -36,7 +36,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="how many runs the medians are of")
     parser.add_argument("--only", nargs="+", choices=SUITES, default=[*SUITES], help="which comparisons")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_USERS:,} users, one run, nothing installed")
-    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "bench", help="samples, environments, results")
+    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "bench", help="samples and environments")
+    parser.add_argument("--out", type=Path, help="the table as JSON (default: results.json in the folder)")
     given = parser.parse_args()
     sizes, runs = ([QUICK_USERS], 1) if given.quick else (sorted(given.users), given.runs)
     console = Console(stderr=True, width=200)
@@ -54,7 +55,7 @@ def main() -> None:
                 rows.append(Row(name, users, met=False, note=f"failed: {failure}"))
     rows.extend(profiles.growth(rows))
     show(rows, console)
-    results = given.folder / ("quick.json" if given.quick else "results.json")
+    results = given.out or given.folder / "results.json"
     write(rows, results)
     console.print(f"written to {results}")
     sys.exit(failed)
