@@ -12,10 +12,10 @@ QUIETLY := -qq --no-input --disable-pip-version-check
 export DAGSTER_HOME := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check format lint types definitions lock clean
+.PHONY: help demo ui test check format lint types definitions bench bench-quick lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(INSTALLED): requirements.lock pyproject.toml
@@ -52,6 +52,13 @@ types: $(INSTALLED) ## Check the types with mypy
 # dg compares the activated environment with .venv and warns where they differ.
 definitions: $(INSTALLED) ## Check that Dagster loads the definitions
 	@VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs
+
+# Hours at all sizes; ARGS narrows it down: make bench ARGS="--users 10000 --only profiles"
+bench: $(INSTALLED) ## Compare with other ways of doing the same
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(INSTALLED) ## The same on a small sample, within two minutes
+	@$(BIN)/python -m bench --quick
 
 # A resolution from scratch: what is installed in .venv does not weigh in.
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows
