@@ -53,7 +53,7 @@ BEST_LIMIT, NAIVE_LIMIT, RANGE_LIMIT, NIGHT_LIMIT = 1.0, 1 / 1000, 3.0, 0.05
 
 
 def settings_of(home: str | Path, source: str | Path = ".", start: str | date = FIRST_DAY) -> Settings:
-    """Settings that no environment variable changes."""
+    """Settings for a home, whatever `.env` says."""
     return Settings(_env_file=None, home=Path(home), source_dir=Path(source), start_date=str(start))
 
 
@@ -185,7 +185,8 @@ def naive_row(bench: Bench, home: Path, ours: Measured) -> Row:
     }
     naive = measured(profiles_by, arguments)
     done = naive.told["done"]
-    whole = Measured(naive.told["seconds_of_all"], naive.cpu_seconds / done, naive.peak_mb, {}, 1)
+    seconds = naive.told["seconds_of_all"]
+    whole = Measured(seconds, naive.cpu_seconds * seconds / naive.seconds, naive.peak_mb, {}, 1)
     note = agreement(home, out, partly=True)
     if done < 1:
         note += f"; extrapolated from {done:.1%} of the users"
@@ -223,18 +224,20 @@ def agreement(home: Path, out: Path, *, partly: bool = False, day: date = LAST_D
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{home}/warehouse.duckdb' AS warehouse (READ_ONLY)").fetchall()
         latest = f"""
-            SELECT * FROM warehouse.user_profiles WHERE partition_date <= DATE '{day}'
-            QUALIFY row_number() OVER (PARTITION BY id ORDER BY partition_date DESC) = 1
+            SELECT * FROM warehouse.user_profiles SEMI JOIN (
+                SELECT id, max(partition_date) AS partition_date FROM warehouse.user_profiles
+                WHERE partition_date <= DATE '{day}' GROUP BY id
+            ) USING (id, partition_date)
         """
         join = "RIGHT" if partly else "FULL"
         counts = ", ".join(
             f'count(*) FILTER (mine."{name}" IS DISTINCT FROM theirs."{name}") AS "{name}"' for name in COLUMNS
         )
-        compared = connection.execute(
+        found = connection.execute(
             f"SELECT count(*), {counts} FROM (SELECT * FROM ({latest}) WHERE NOT is_deleted) AS mine "
             f"{join} JOIN '{out}' AS theirs ON mine.id = theirs.id"
         ).fetchall()
-    users, *different = compared[0]
+    users, *different = found[0]
     wrong = [f"{name} of {count} users" for name, count in zip(COLUMNS, different, strict=True) if count]
     if wrong:
         raise WayFailed(f"{out.stem} differs from the pipeline in {', '.join(wrong)}")

@@ -1,4 +1,6 @@
-"""The table of a run: its rows, printed and as JSON.
+"""The table of a run: its rows, printed, as JSON, and as Markdown for the documentation.
+
+    python -m bench.table data/bench/results.json
 
 What belongs here: what a row says, and how rows look. What does not: how a figure comes about (the suites).
 """
@@ -6,6 +8,7 @@ What belongs here: what a row says, and how rows look. What does not: how a figu
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -119,6 +122,27 @@ def show(rows: list[Row], console: Console) -> None:
     console.print(f"could not run: {'; '.join(unrun) or 'none'}")
 
 
+def markdown(rows: list[Row]) -> str:
+    """The rows as a table in Markdown."""
+    lines = [
+        "| what | users | pipeline | rival | of the rival's time | target | met |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rival = f"{row.rival}: {_figures(row.rival_seconds, row.rival_cpu_seconds, row.rival_peak_mb)}".strip(": ")
+        cells = (
+            f"{row.what}{f' ({row.note})' * bool(row.note)}",
+            f"{row.users:,}",
+            _figures(row.seconds, row.cpu_seconds, row.peak_mb),
+            rival,
+            "" if row.ratio is None else f"{row.ratio:.3g}",
+            row.target,
+            {None: "", True: "yes", False: "**no**"}[row.met],
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _figures(seconds: float | None, cpu_seconds: float | None, peak_mb: float | None) -> str:
     parts = [
         (seconds, "{:,.2f} s"),
@@ -140,3 +164,7 @@ def write(rows: list[Row], path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    print(markdown([Row(**row) for path in sys.argv[1:] for row in json.loads(Path(path).read_text())["rows"]]))
