@@ -56,7 +56,8 @@ def load(readers: list[Any], out: str) -> dict[str, Any]:
             destination=dlt.destinations.duckdb(out),
             dataset_name="bench",
         )
-        pipeline.run(readers)
+        # Its default for DuckDB, INSERT statements, takes many times as long and gigabytes.
+        pipeline.run(readers, loader_file_format="parquet")
         with pipeline.sql_client() as client:
             counts = [client.execute_sql(f"SELECT count(*) FROM {reader.name}")[0][0] for reader in readers]
     return {"records": sum(counts)}
