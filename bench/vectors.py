@@ -18,6 +18,7 @@ class ClusteredEmbedder:
     """A vector for each text, near one of many centres; equal texts have equal vectors."""
 
     model = "bench-clusters"
+    runtime = "numpy"
 
     def __init__(self) -> None:
         """Draw the centres."""
