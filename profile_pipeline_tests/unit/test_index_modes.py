@@ -74,7 +74,6 @@ def test_both_rankings_are_fused_by_reciprocal_ranks(store):
         (Filters(attended_since=date(2024, 2, 5)), {"ann"}),
         (Filters("user_id = 'ann' OR user_id = 'cid'", tags=("games",)), {"cid"}),
     ],
-    ids=str,
 )
 def test_options_keep_those_they_hold_for_in_every_mode(store, mode, filters, users):
     assert set(found(store, "red wine and chess", mode, filters)) == users
