@@ -150,7 +150,7 @@ def user_summaries(warehouse: Warehouse, settings: Settings, window: Window) -> 
 
 def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Find whose decision changed, and export everybody's as of the window's last day."""
-    everyone = warehouse.table("user_profiles")
+    everyone = warehouse.engine_table("user_profiles")
     computed = _replace(
         warehouse,
         "messaging_decisions",
@@ -310,12 +310,12 @@ def indexable_profiles(warehouse: Warehouse, day: date) -> ir.Table:
 
 def versions_of(warehouse: Warehouse, kind: str, through: date) -> ir.Table:
     """The versions of a kind of record, as far as known by the end of a day."""
-    return versions(warehouse.table(RAW_TABLES[kind].name), through)
+    return versions(warehouse.engine_table(RAW_TABLES[kind].name), through)
 
 
 def in_window(warehouse: Warehouse, name: str, window: Window) -> ir.Table:
     """A table's rows of the window's partitions."""
-    return warehouse.table(name).filter(_.partition_date.between(window.start, window.end))
+    return warehouse.engine_table(name).filter(_.partition_date.between(window.start, window.end))
 
 
 def users_as_touched(warehouse: Warehouse, window: Window) -> ir.Table:

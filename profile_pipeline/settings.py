@@ -16,6 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.policy import Policy
 
+Engine = Literal["duckdb", "spark"]
+"""What computes the derived tables."""
+
 MongoKind = Literal["users", "orders", "events"]
 
 
@@ -102,6 +105,9 @@ class Settings(BaseSettings):
     )
     reconcile_hours: int = Field(
         20, ge=0, description="How often the keys of live sources are compared, to find what was deleted."
+    )
+    engine: Engine = Field(
+        "duckdb", description="What computes the derived tables: DuckDB in this process, or Spark (an extra)."
     )
     policy: Policy = Field(Policy(), description="Thresholds; PROFILE_PIPELINE_POLICY__NAME sets one.")
 

@@ -326,6 +326,19 @@ EXTRACTIONS = Table(
     },
 )
 
+PARQUET_PARTITIONS = Table(
+    "parquet_partitions",
+    ("table_name", "partition_date"),
+    PARTITION
+    | {
+        "table_name": ("string", "The table that the partition is of."),
+        "files": ("array<string>", "The files in its folder that count; others are left over."),
+        "row_count": ("int64", "How many rows they have."),
+        "digest": ("string", "Tells whether newly computed rows are the same; of a log, its newest entry."),
+    },
+)
+"""Where derived tables are folders of files (`PROFILE_PIPELINE_ENGINE=spark`); else empty."""
+
 STAGED_DOCUMENTS = Table(
     "staged_documents",
     ("kind", "position"),
@@ -384,11 +397,9 @@ The decision is not here: it changes with the day, and nothing would rewrite it.
 RAW_TABLES = {"users": RAW_USERS, "orders": RAW_ORDERS, "events": RAW_EVENTS, "messages": RAW_MESSAGES}
 """Kind of record to its log."""
 
-TABLES = {
+DERIVED_TABLES = {
     table.name: table
     for table in (
-        *RAW_TABLES.values(),
-        QUARANTINE,
         TOUCHED_USERS,
         EVENT_FEATURES,
         MESSAGE_FEATURES,
@@ -397,9 +408,20 @@ TABLES = {
         USER_PROFILES,
         USER_SUMMARIES,
         MESSAGING_DECISIONS,
+    )
+}
+"""What follows from the logs alone, and which another engine may compute."""
+
+TABLES = {
+    table.name: table
+    for table in (
+        *RAW_TABLES.values(),
+        QUARANTINE,
+        *DERIVED_TABLES.values(),
         COMPUTED_DAYS,
         WATERMARKS,
         EXTRACTIONS,
         STAGED_DOCUMENTS,
+        PARQUET_PARTITIONS,
     )
 }

@@ -15,6 +15,7 @@ import ibis
 import ibis.expr.types as ir
 
 from profile_pipeline.errors import PipelineError, TransientError
+from profile_pipeline.settings import Engine
 from profile_pipeline.tables import TABLES
 from profile_pipeline.window import Window
 
@@ -52,19 +53,26 @@ class Warehouse:
             "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
         ).fetchall():
             existing.setdefault(name, set()).add(column)
+        views = self.connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
         to_sql = self.ibis.compiler.type_mapper.to_string
         with self.transaction():
             for table in TABLES.values():
                 if table.name not in existing:
                     self.ibis.create_table(table.name, schema=ibis.schema(table.types))
                     continue
+                if (table.name,) in views:
+                    continue
                 for column in [column for column in table.columns if column not in existing[table.name]]:
                     type_ = to_sql(ibis.dtype(table.types[column]))
                     self.connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column}" {type_}').fetchall()
 
     def table(self, name: str) -> ir.Table:
-        """One table, as an Ibis expression."""
+        """One table, as an Ibis expression to read it by."""
         return self.ibis.table(name)
+
+    def engine_table(self, name: str) -> ir.Table:
+        """One table, as an Ibis expression from which `replace` computes another."""
+        return self.table(name)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -119,6 +127,7 @@ class Warehouse:
             rows: its columns, by name, for days of the window only.
             window: the partitions to replace; those without a row end up empty.
         """
+        self._make_table(name)
         columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
         between = f"partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
         # In the order of days, so that whoever reads some of them passes over the others, unread.
@@ -139,6 +148,17 @@ class Warehouse:
             return self._replace_changed(name, columns, between)
         finally:
             self.connection.execute("DROP TABLE staged_rows")
+
+    def _make_table(self, name: str) -> None:
+        """Take a table that is a view over another engine's files into DuckDB."""
+        if not self.scalar("SELECT count(*) FROM duckdb_views() WHERE view_name = ? AND NOT internal", name):
+            return
+        with self.transaction():
+            self.connection.execute(f"CREATE TEMP TABLE taken AS FROM {name}").fetchall()
+            self.connection.execute(f"DROP VIEW {name}").fetchall()
+            self.connection.execute(f"CREATE TABLE {name} AS FROM taken").fetchall()
+            self.connection.execute("DROP TABLE taken").fetchall()
+            self.connection.execute("DELETE FROM parquet_partitions WHERE table_name = ?", [name]).fetchall()
 
     def _replace_changed(self, name: str, columns: str, between: str) -> Written:
         digest = f"SELECT partition_date, count(*) AS n, sum(hash({columns})::HUGEINT) AS digest"
@@ -165,8 +185,8 @@ class Warehouse:
 
 
 @contextmanager
-def open_warehouse(path: Path, *, read_only: bool = False) -> Iterator[Warehouse]:
-    """Open the warehouse, creating it with its tables unless it is only to be read.
+def open_warehouse(path: Path, *, engine: Engine = "duckdb", read_only: bool = False) -> Iterator[Warehouse]:
+    """Open the warehouse, creating it with its tables unless it is only to be read, for which any engine will do.
 
     Raises:
         PipelineError: it is to be read and is not there, or the file is no DuckDB database.
@@ -179,21 +199,42 @@ def open_warehouse(path: Path, *, read_only: bool = False) -> Iterator[Warehouse
         connection = duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
         raise cannot_open(path, error) from None
-    with on_connection(connection) as warehouse:
+    with on_connection(connection, "duckdb" if read_only else engine) as warehouse:
         if not read_only:
             warehouse.create_tables()
         yield warehouse
 
 
 @contextmanager
-def on_connection(connection: duckdb.DuckDBPyConnection) -> Iterator[Warehouse]:
-    """The warehouse on a connection, which is closed at the end of the block."""
-    warehouse = Warehouse(connection)
+def on_connection(connection: duckdb.DuckDBPyConnection, engine: Engine = "duckdb") -> Iterator[Warehouse]:
+    """The warehouse on a connection, which is closed at the end of the block.
+
+    Raises:
+        PipelineError: the engine is not installed.
+    """
+    try:
+        warehouse = _warehouse_class(engine)(connection)
+    except BaseException:
+        connection.close()
+        raise
     try:
         yield warehouse
     finally:
         warehouse.release_caches()
         connection.close()
+
+
+def _warehouse_class(engine: Engine) -> type[Warehouse]:
+    if engine == "duckdb":
+        return Warehouse
+    try:
+        from profile_pipeline.spark.warehouse import SparkWarehouse  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        raise PipelineError(
+            f"PROFILE_PIPELINE_ENGINE is spark, but {error.name} is not installed; "
+            "`pip install 'profile-pipeline[spark]'` installs it"
+        ) from None
+    return SparkWarehouse
 
 
 def cannot_open(path: Path | str, error: duckdb.Error) -> PipelineError:

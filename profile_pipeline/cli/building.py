@@ -64,7 +64,7 @@ def build(settings: Settings, window: Window, format: Format, *, skip_index: boo
 def run(settings: Settings, window: Window, *, skip_index: bool = False) -> Steps:
     """Do what `build` does, without printing the result."""
     with Steps() as steps:
-        with open_warehouse(settings.warehouse_path) as warehouse:
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
             missing = _fill(warehouse, settings, window, steps)
         if not skip_index:
             # Only reads: embedding may take long, and others should be able to read meanwhile.

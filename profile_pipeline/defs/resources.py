@@ -15,13 +15,15 @@ from dagster_duckdb import DuckDBResource
 from profile_pipeline.defs.partitions import SETTINGS
 from profile_pipeline.discovery import Patience
 from profile_pipeline.index.embedding import Embedder, SentenceTransformerEmbedder
-from profile_pipeline.settings import Settings
+from profile_pipeline.settings import Engine, Settings
 from profile_pipeline.sources import LiveSource, live_source
 from profile_pipeline.warehouse import Warehouse, cannot_open, on_connection
 
 
 class WarehouseResource(DuckDBResource):
     """The DuckDB file; opening it waits a while for another process to let go of it."""
+
+    engine: Engine = "duckdb"
 
     @contextmanager
     def open(self) -> Iterator[Warehouse]:
@@ -31,7 +33,7 @@ class WarehouseResource(DuckDBResource):
                 connection = stack.enter_context(self.get_connection())
             except duckdb.Error as error:
                 raise cannot_open(self.database, error) from None
-            warehouse = stack.enter_context(on_connection(connection))
+            warehouse = stack.enter_context(on_connection(connection, self.engine))
             warehouse.create_tables()
             yield warehouse
 
@@ -62,7 +64,7 @@ def resources() -> dg.Definitions:
     return dg.Definitions(
         resources={
             "settings": SETTINGS,
-            "warehouse": WarehouseResource(database=str(SETTINGS.warehouse_path)),
+            "warehouse": WarehouseResource(database=str(SETTINGS.warehouse_path), engine=SETTINGS.engine),
             "embedder": EmbedderResource(model=SETTINGS.embedding_model),
             "systems": Systems(),
         }

@@ -9,14 +9,14 @@ import dagster as dg
 
 from profile_pipeline import build
 from profile_pipeline.defs.daily import daily_asset, failing_well
-from profile_pipeline.defs.partitions import window_of
+from profile_pipeline.defs.partitions import SETTINGS, window_of
 from profile_pipeline.defs.reporting import computed_metadata, report
 from profile_pipeline.defs.resources import WarehouseResource
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 
-KINDS = {"duckdb", "ibis"}
+KINDS = {SETTINGS.engine, "ibis"}
 
 Step = Callable[[Warehouse, Settings, Window], build.Computed]
 
