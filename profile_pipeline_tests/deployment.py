@@ -12,7 +12,7 @@ import dagster as dg
 from profile_pipeline.definitions import defs
 from profile_pipeline.defs.resources import WarehouseResource
 from profile_pipeline.index.embedding import Embedder
-from profile_pipeline.settings import Settings
+from profile_pipeline.settings import Engine, Settings
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline_tests.indexing import BagOfWords
 
@@ -22,12 +22,15 @@ LOADED = defs()
 class Deployment:
     """A home, a source, an embedder and a Dagster instance, around the code location's own definitions."""
 
-    def __init__(self, home: Path, source: Path, embedder: Embedder | None = None, **policy: Any) -> None:
+    def __init__(
+        self, home: Path, source: Path, embedder: Embedder | None = None, engine: Engine = "duckdb", **policy: Any
+    ) -> None:
         self.settings = Settings(
             home=home,
             source_dir=source,
             start_date=date(2024, 1, 1),
             timezone="UTC",
+            engine=engine,
             policy=policy,
             mongodb_uri=None,
             airtable_api_key=None,
@@ -36,7 +39,7 @@ class Deployment:
         self.instance = dg.DagsterInstance.ephemeral()
         self.resources = {
             "settings": self.settings,
-            "warehouse": WarehouseResource(database=str(self.settings.warehouse_path)),
+            "warehouse": WarehouseResource(database=str(self.settings.warehouse_path), engine=engine),
             "embedder": embedder or BagOfWords(),
         }
         self.definitions = dg.Definitions(
