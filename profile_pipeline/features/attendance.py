@@ -88,7 +88,9 @@ def attendances(events: ir.Table, people: ir.Table) -> Attendance:
 def unite(facts: ir.Table, keys: list[str]) -> ir.Table:
     """Unite intervals of the same keys that overlap or touch, so that each fact holds once on any day."""
     before = ibis.window(group_by=keys, order_by=["valid_from", "valid_to"], preceding=(None, 1))
-    up_to = ibis.window(group_by=keys, order_by=["valid_from", "valid_to"], preceding=None, following=0)
+    # Of equal intervals the one that starts first: the two windows may order them differently.
+    in_order = ["valid_from", "valid_to", _.starts.desc()]
+    up_to = ibis.window(group_by=keys, order_by=in_order, preceding=None, following=0)
     starts = (_.valid_from > _.valid_to.max().over(before)).fill_null(True)
     return (
         facts.mutate(starts=starts.cast("int64"))

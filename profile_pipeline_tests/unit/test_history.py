@@ -1,5 +1,6 @@
 """Validity intervals and the as-of join, against a search through the log by hand; and uniting intervals."""
 
+import random
 from datetime import date, datetime
 from functools import cache
 from itertools import pairwise
@@ -179,3 +180,10 @@ def test_united_intervals_hold_on_the_same_days_and_leave_a_gap_between_them(int
     }
     ends = [(one[2], other[1]) for one, other in pairwise(found) if one[0] == other[0]]
     assert [(end, start) for end, start in ends if end >= start] == []
+
+
+def test_equal_intervals_are_united_among_many() -> None:
+    # So many that DuckDB may sort equal ones once so and once otherwise.
+    rows = [{"key": f"k{number % 1000}", "valid_from": jan(1), "valid_to": FOREVER} for number in range(2000)]
+    random.Random(1).shuffle(rows)
+    assert len(rows_of(unite(table(rows, FACTS), ["key"]))) == 1000
