@@ -22,6 +22,8 @@ from profile_pipeline.errors import PipelineError
 OPTIONS = {
     # As in DuckDB, an element that a list does not have is null, not an error.
     "spark.sql.ansi.enabled": "false",
+    # As there, what is not known has no length; without this it has -1.
+    "spark.sql.legacy.sizeOfNull": "false",
     # A partition is a path; past the default of 32 paths, Spark starts a task for each of them to look at it.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
 }
