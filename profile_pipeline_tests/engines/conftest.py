@@ -13,7 +13,7 @@ CONF = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "2g",
     # Most of the time goes into compiling what then runs once.
-    "spark.driver.extraJavaOptions": "'-XX:+UseSerialGC -XX:TieredStopAtLevel=1'",
+    "spark.driver.extraJavaOptions": "'-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m'",
 }
 
 
