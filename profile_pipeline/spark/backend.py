@@ -6,7 +6,10 @@ What belongs here: the session, and where Ibis' PySpark backend has to be told o
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import sqlglot.expressions as sge
@@ -66,13 +69,19 @@ class Compiler(PySparkCompiler):
             return self.f.element_at(arg, index)
         return super().visit_ArrayIndex(op, arg=arg, index=index)
 
+    def visit_NonNullLiteral(self, op: ops.Literal, *, value: Any, dtype: dt.DataType) -> sge.Expression | None:  # noqa: N802
+        """A float is one: without the cast, Spark reads `30.4375` as a decimal, and divides by it as such."""
+        if dtype.is_floating():
+            return self.cast(sge.convert(str(value)), dtype)
+        return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
     def visit_Round(  # noqa: N802  # Ibis' name
         self, op: ops.Round, *, arg: sge.Expression, digits: sge.Expression
     ) -> sge.Expression:
         """Floats are scaled and rounded as binary numbers; Spark would round the digits they are printed with."""
         if not op.arg.dtype.is_floating() or not isinstance(op.digits, ops.Literal):
             return super().visit_Round(op, arg=arg, digits=digits)
-        scale = sge.convert(10.0**op.digits.value)
+        scale = self.cast(sge.convert(10**op.digits.value), dt.float64)
         return self.f.round(sge.paren(arg) * scale) / scale
 
 
@@ -89,6 +98,8 @@ class SparkBackend(Backend):
     def __init__(self, scratch: Path) -> None:
         """A backend that keeps cached tables in the folder, which Spark's machines must reach, too."""
         super().__init__()
+        # Loading it by this name registers the options that its compiler reads.
+        _ = ibis.pyspark
         self.scratch = scratch
 
     def frame(self, rows: ir.Table) -> DataFrame:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql.types import ArrayType, FloatType, StructField, StructType
 
 from profile_pipeline.index.embedding import Embedder, Progress
 from profile_pipeline.spark.backend import spark_session
@@ -51,7 +52,8 @@ class SparkEmbedder:
 
 def with_vectors(frame: DataFrame, embedder: Embedder) -> DataFrame:
     """Add `vector` to a frame with a column `text` that is never null; each task embeds its own rows."""
-    return frame.mapInArrow(_task(embedder), frame.schema.add("vector", "array<float>"))
+    vector = StructField("vector", ArrayType(FloatType()))
+    return frame.mapInArrow(_task(embedder), StructType([*frame.schema.fields, vector]))
 
 
 def _task(embedder: Embedder) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
