@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,9 @@ def test_a_reader_cannot_write(tmp_path: Path) -> None:
         assert stored(opened) == OLD
         with pytest.raises(duckdb.InvalidInputException):
             replace(opened, *OLD[:1])
+
+
+@pytest.mark.skipif(find_spec("pyspark") is not None, reason="PySpark is installed")
+def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"pyspark is not installed; `pip install 'profile-pipeline\[spark\]'`"):
+        open_warehouse(tmp_path / "warehouse.duckdb", engine="spark").__enter__()
