@@ -5,6 +5,7 @@ What belongs here: the session, and where Ibis' PySpark backend has to be told o
 """
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,12 @@ def spark_session() -> SparkSession:
     Raises:
         PipelineError: there is no Java, or Spark does not start.
     """
+    # A progress bar would tear the lines of a build. A server has none, and warns that it cannot be told so.
+    builder = SparkSession.builder.appName("profile-pipeline").config("spark.ui.showConsoleProgress", "false")
     try:
-        # Has an effect only where this process starts Spark: a progress bar would tear the lines of a build.
-        builder = SparkSession.builder.appName("profile-pipeline").config("spark.ui.showConsoleProgress", "false")
-        session: SparkSession = builder.getOrCreate()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Failed to set spark.ui.showConsoleProgress")
+            session: SparkSession = builder.getOrCreate()
     except PySparkException as error:
         raise PipelineError(
             f"Spark does not start ({str(error).splitlines()[0]}); it needs Java 17 or newer, on the PATH or as "
