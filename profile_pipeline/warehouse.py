@@ -53,14 +53,14 @@ class Warehouse:
             "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
         ).fetchall():
             existing.setdefault(name, set()).add(column)
-        views = self.connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        views = self.views()
         to_sql = self.ibis.compiler.type_mapper.to_string
         with self.transaction():
             for table in TABLES.values():
                 if table.name not in existing:
                     self.ibis.create_table(table.name, schema=ibis.schema(table.types))
                     continue
-                if (table.name,) in views:
+                if table.name in views:
                     continue
                 for column in [column for column in table.columns if column not in existing[table.name]]:
                     type_ = to_sql(ibis.dtype(table.types[column]))
@@ -69,6 +69,13 @@ class Warehouse:
     def table(self, name: str) -> ir.Table:
         """One table, as an Ibis expression to read it by."""
         return self.ibis.table(name)
+
+    def views(self) -> dict[str, str]:
+        """The views of this database, which are tables of another engine, with the statements that created them."""
+        rows = self.connection.execute(
+            "SELECT view_name, sql FROM duckdb_views() WHERE database_name = current_database() AND NOT internal"
+        ).fetchall()
+        return dict(rows)
 
     def engine_table(self, name: str) -> ir.Table:
         """One table, as an Ibis expression from which `replace` computes another."""
@@ -151,7 +158,7 @@ class Warehouse:
 
     def _make_table(self, name: str) -> None:
         """Take a table that is a view over another engine's files into DuckDB."""
-        if not self.scalar("SELECT count(*) FROM duckdb_views() WHERE view_name = ? AND NOT internal", name):
+        if name not in self.views():
             return
         with self.transaction():
             self.connection.execute(f"CREATE TEMP TABLE taken AS FROM {name}").fetchall()

@@ -41,7 +41,9 @@ class SparkWarehouse(Warehouse):
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Wrap an open connection to a file; Spark starts when something is first computed."""
         super().__init__(connection)
-        path = connection.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()[0][0]
+        ((path,),) = connection.execute(
+            "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+        ).fetchall()
         self.folder = Path(path).resolve().parent / "tables"
         self._registered: list[str] = []
 
@@ -56,7 +58,7 @@ class SparkWarehouse(Warehouse):
 
     def create_tables(self) -> None:
         """As everywhere; then each derived table becomes a view, renewed where the home or the columns changed."""
-        views = dict(self.connection.execute("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall())
+        views = self.views()
         super().create_tables()
         for name in DERIVED_TABLES:
             if name not in views:

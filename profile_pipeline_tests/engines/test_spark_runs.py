@@ -56,6 +56,8 @@ def test_the_command_line_builds_and_reads(
     assert (profile["number_of_events_attended"], profile["last_event_date"]) == (1, "2024-01-02")
     assert main(["decisions", "--as-of", "2024-01-02", "--format", "json"]) == 0
     assert {row["user_id"] for row in json.loads(capsys.readouterr().out)} == {"u1", "u2"}
+    # Computes them anew in DuckDB.
+    assert main(["verify"]) == 0
     with open_warehouse(deployment.settings.warehouse_path, read_only=True) as warehouse:
         assert warehouse.scalar("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'user_profiles'") == 0
         assert warehouse.records("SELECT max(partition_date) AS last FROM user_profiles") == [
