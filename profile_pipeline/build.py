@@ -171,10 +171,6 @@ def profile_index(
     on_progress: EmbeddingProgress | None = None,
 ) -> BuildReport:
     """Bring the index up to the latest day with profiles, and promote the version that results."""
-    if settings.engine == "spark":
-        from profile_pipeline.spark.embedding import SparkEmbedder  # noqa: PLC0415  # an extra
-
-        embedder = SparkEmbedder(embedder)
     day = last_computed_day(warehouse)
     return build_index(
         IndexStore(settings.index_path),

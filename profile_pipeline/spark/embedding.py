@@ -1,65 +1,36 @@
 """Embedding over Spark's machines.
 
-What belongs here: spreading texts over partitions, and having their vectors back in order. What does not: models
-(`index/embedding.py`), which texts are embedded and where vectors go (`index/build.py`).
+What belongs here: having each task embed its own rows. What does not: models (`index/embedding.py`), which texts of
+the index are embedded and where their vectors go (`index/build.py`); that build runs in one process.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, FloatType, StructField, StructType
 
-from profile_pipeline.index.embedding import Embedder, Progress
-from profile_pipeline.spark.backend import spark_session
-
-WORTH_SPREADING = 10_000
-"""Fewer texts are embedded sooner than each machine has loaded the model; queries and nightly changes are fewer."""
-
-TEXTS_PER_TASK = 2_000
-"""Seconds of work for a core, against the seconds in which a task loads the model."""
-
-
-class SparkEmbedder:
-    """An embedder whose model runs in Spark's tasks when there are many texts, else in this process.
-
-    The machines of Spark need this package with its dependencies, and the model where it is here.
-    """
-
-    def __init__(self, embedder: Embedder, worth_spreading: int = WORTH_SPREADING) -> None:
-        """Take the embedder that each task uses; it must have loaded nothing that cannot be sent to another process."""
-        self.embedder = embedder
-        self.worth_spreading = worth_spreading
-
-    @property
-    def model(self) -> str:
-        """The identity of the model, which is the same wherever it runs."""
-        return self.embedder.model
-
-    def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
-        """As `Embedder.embed`; of texts that are spread, progress is told at the end alone."""
-        if len(texts) < self.worth_spreading:
-            return self.embedder.embed(texts, on_progress)
-        numbered = pa.table({"position": pa.array(range(len(texts)), pa.int64()), "text": pa.array(texts, pa.string())})
-        frame = spark_session().createDataFrame(numbered).repartition(-(-len(texts) // TEXTS_PER_TASK), "position")
-        found = with_vectors(frame, self.embedder).drop("text").toArrow().sort_by("position")
-        vectors = found["vector"].combine_chunks()
-        if on_progress:
-            on_progress(len(texts), len(texts))
-        return np.asarray(vectors.flatten(), np.float32).reshape(len(texts), -1)
+from profile_pipeline.index.embedding import Embedder
 
 
 def with_vectors(frame: DataFrame, embedder: Embedder) -> DataFrame:
-    """Add `vector` to a frame with a column `text` that is never null; each task embeds its own rows."""
-    vector = StructField("vector", ArrayType(FloatType()))
-    return frame.mapInArrow(_task(embedder), StructType([*frame.schema.fields, vector]))
+    """Add `vector`, a list of float32, to rows with a `text`; a row without one has none.
 
+    Each task loads the model by itself, which takes seconds: partitions should have thousands of rows. Spark's
+    machines need this package with its dependencies, and the model where it is here.
 
-def _task(embedder: Embedder) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    Args:
+        frame: any columns, with `text`.
+        embedder: has loaded nothing yet that cannot be sent to another process.
+    """
+
     def embed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            vectors = embedder.embed(batch["text"].to_pylist())
-            yield batch.append_column("vector", pa.array(list(vectors), pa.list_(pa.float32())))
+            is_told = batch["text"].is_valid()
+            texts = batch["text"].filter(is_told).to_pylist()
+            found = iter(embedder.embed(texts) if texts else ())
+            vectors = [next(found) if told else None for told in is_told.to_pylist()]
+            yield batch.append_column("vector", pa.array(vectors, pa.list_(pa.float32())))
 
-    return embed
+    vector = StructField("vector", ArrayType(FloatType()))
+    return frame.mapInArrow(embed, StructType([*frame.schema.fields, vector]))

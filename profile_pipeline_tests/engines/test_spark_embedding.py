@@ -1,31 +1,25 @@
 """Texts embedded by Spark's tasks have the vectors that they have here."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from profile_pipeline_tests.indexing import BagOfWords
 
 pytest.importorskip("pyspark", reason="PySpark is not installed; `pip install -e '.[spark]'` installs it")
 
-from profile_pipeline.spark.embedding import SparkEmbedder  # imports PySpark
+from profile_pipeline.spark.backend import spark_session
+from profile_pipeline.spark.embedding import with_vectors
 
 TEXTS = [f"person {number} likes {'wine ' * (number % 7)}" for number in range(50)]
 
 
-def test_spread_texts_come_back_in_order_with_the_same_vectors() -> None:
+def test_each_row_gets_the_vector_of_its_text_and_none_without_one() -> None:
     here = BagOfWords()
-    spread = SparkEmbedder(here, worth_spreading=len(TEXTS))
-    told: list[tuple[int, int]] = []
-    vectors = spread.embed(TEXTS, lambda done, total: told.append((done, total)))
+    users = pa.table({"user_id": [f"u{number:02}" for number in range(51)], "text": [*TEXTS, None]})
+    frame = spark_session().createDataFrame(users).repartition(4)
+    rows = with_vectors(frame, here).toArrow().sort_by("user_id").to_pylist()
     assert here.embedded == []
-    assert told == [(len(TEXTS), len(TEXTS))]
-    assert vectors.dtype == np.float32
-    assert np.array_equal(vectors, BagOfWords().embed(TEXTS))
-    assert spread.model == here.model
-
-
-def test_few_texts_are_embedded_here() -> None:
-    here = BagOfWords()
-    vectors = SparkEmbedder(here, worth_spreading=len(TEXTS) + 1).embed(TEXTS)
-    assert here.embedded == TEXTS
-    assert np.array_equal(vectors, BagOfWords().embed(TEXTS))
+    assert [row["user_id"] for row in rows] == users["user_id"].to_pylist()
+    assert np.array_equal([row["vector"] for row in rows[:50]], BagOfWords().embed(TEXTS))
+    assert rows[50] == {"user_id": "u50", "text": None, "vector": None}
