@@ -36,7 +36,7 @@ ui: $(INSTALLED) ## Serve Dagster's UI with its schedule and sensors
 
 # A process for each core, and each file in one of them, because its tests share what takes long to build.
 test: $(INSTALLED) ## Run the tests with their coverage
-	@$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 check: format lint types definitions ## Check format, lint, types and definitions
 

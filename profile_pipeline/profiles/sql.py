@@ -5,6 +5,7 @@ there is no second definition. What does not: running them.
 """
 
 from datetime import date
+from functools import cache
 
 import ibis
 import ibis.expr.types as ir
@@ -25,17 +26,18 @@ PLACEHOLDER = date(9999, 12, 31)
 COMPILED_PLACEHOLDER = compiler.to_sqlglot(ibis.literal(PLACEHOLDER)).find(sge.Func)
 
 
-def table_macros(policy: Policy) -> list[str]:
+@cache
+def table_macros(policy: Policy) -> tuple[str, ...]:
     """Statements that create `profiles_as_of(day)` and `decisions_as_of(day)` in DuckDB.
 
     They read `user_profiles`, take a date or its text, and need no setting or extension of the client. The
     policy is written into them, so they have to be created again when it changes.
     """
     profiles = ibis.table(USER_PROFILES.types, name=USER_PROFILES.name)
-    return [
+    return (
         _table_macro("profiles_as_of", profiles_as_of(profiles, PLACEHOLDER, policy)),
         _table_macro("decisions_as_of", decisions_as_of(profiles, PLACEHOLDER)),
-    ]
+    )
 
 
 def _table_macro(name: str, expression: ir.Table) -> str:
