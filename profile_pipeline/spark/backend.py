@@ -4,7 +4,9 @@ What belongs here: the session, and where Ibis' PySpark backend has to be told o
 `features/` and `profiles/` need to know of no engine. What does not: tables and files (`warehouse.py`).
 """
 
+import os
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ def spark_session() -> SparkSession:
         PipelineError: there is no Java, or Spark does not start.
     """
     # A progress bar would tear the lines of a build. A server has none, and warns that it cannot be told so.
+    # Tasks in Python need this environment's packages; a cluster with an interpreter elsewhere names it itself.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("profile-pipeline").config("spark.ui.showConsoleProgress", "false")
     try:
         with warnings.catch_warnings():
