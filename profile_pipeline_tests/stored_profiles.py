@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from profile_pipeline.policy import Policy
 from profile_pipeline.profiles.reading import profiles_as_of
-from profile_pipeline.tables import USER_PROFILES
+from profile_pipeline.tables import PROFILE_FIELDS, USER_PROFILES
 from profile_pipeline.warehouse import Warehouse
 
 AS_OF = date(2024, 2, 10)
@@ -70,20 +70,7 @@ SARAH: Row = {
     "personalization_score": 85,
 }
 
-UNKNOWN: Row = dict.fromkeys(
-    (
-        "interests",
-        "cuisine_preference",
-        "dietary_restrictions",
-        "age",
-        "gender",
-        "occupation",
-        "relationship_status",
-        "table_type_preference",
-        "home_neighborhood",
-        "work_neighborhood",
-    )
-)
+UNKNOWN: Row = dict.fromkeys(PROFILE_FIELDS)
 """Changes after which nothing is known about who the user is."""
 
 INACTIVE: Row = {
