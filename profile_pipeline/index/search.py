@@ -15,7 +15,8 @@ from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.acceleration import TEXT_INDEX, partitioned
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.filters import FILTERABLE, Filters
-from profile_pipeline.index.store import PRODUCTION, IndexStore, describe
+from profile_pipeline.index.store import PRODUCTION, IndexStore
+from profile_pipeline.index.versions import describe
 
 RESULT_COLUMNS = FILTERABLE
 
@@ -47,12 +48,13 @@ RANKED_SCHEMA = pa.schema({"score": pa.float64(), "user_id": pa.string(), "_rowi
 
 
 class Searcher:
-    """Searches the served version, which it keeps open, and follows when another is promoted."""
+    """Searches the served version, which it keeps open, and follows when another is promoted; or one version."""
 
-    def __init__(self, store: IndexStore, embedder: Embedder) -> None:
-        """Name the index and the model of its served version; nothing is opened yet."""
+    def __init__(self, store: IndexStore, embedder: Embedder, version: int | None = None) -> None:
+        """Name the index, the model of the version, and which one, if not the served; nothing is opened yet."""
         self._store = store
         self._embedder = embedder
+        self._version = version
         self._table: Any = None
         self._probes = 0
         self._has_words = False
@@ -142,15 +144,19 @@ class Searcher:
         return found.select(columns).add_column(0, "score", ranked["score"])
 
     def table(self) -> Any:
-        """The LanceDB table at the served version: the open one, unless another was promoted.
+        """The LanceDB table at the version to search: the open one, unless another was promoted.
 
         Raises:
             PipelineError: there is none, or it was built with another model or other columns.
         """
-        if self._table is not None and self._table.tags.get_version(PRODUCTION) == self._table.version:
+        if self._table is not None and self._is_current():
             return self._table
-        table = self._store.open_served()
+        table = self._store.open_served() if self._version is None else self._store.open_version(self._version)
         served = describe(table)
+        if served is None:
+            raise PipelineError(
+                "the index was built by an earlier release; run `profile-pipeline build` to build it again"
+            )
         if served.model != self._embedder.model:
             raise PipelineError(
                 f"the index was built with the model {served.model}, but EMBEDDING_MODEL is {self._embedder.model}; "
@@ -164,6 +170,9 @@ class Searcher:
         self._table, self._probes, self._checked = table, served.probes, set()
         self._has_words = TEXT_INDEX in {index.name for index in table.list_indices()}
         return table
+
+    def _is_current(self) -> bool:
+        return self._version is not None or self._table.tags.get_version(PRODUCTION) == self._table.version
 
 
 def match(

@@ -13,6 +13,7 @@ from profile_pipeline.index.health import verify
 from profile_pipeline.index.search import match
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.vectors import PIECE
+from profile_pipeline.index.versions import served_version
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profiles
 
 OLD = profiles(*people(60, age=30))
@@ -84,7 +85,7 @@ def test_a_build_killed_in_the_middle_of_a_write_leaves_a_whole_version(store, d
 @pytest.mark.parametrize("stage", [Stage.UPSERTED, Stage.CHECKED])
 def test_a_first_build_that_is_killed_serves_nothing_and_the_next_ends_right(store, stage):
     assert run_builder(store, 50, 31, stage) == -signal.SIGKILL
-    assert store.served() is None
+    assert served_version(store) is None
     build(store, NEW, BagOfWords(), as_of=AS_OF)
     assert served_problems(store, NEW) == []
 
@@ -93,7 +94,7 @@ def test_a_first_build_killed_before_its_first_commit_is_no_obstacle(store):
     # What is left then: files without a version that names them.
     (store.path / "profiles.lance" / "data").mkdir(parents=True)
     (store.path / "profiles.lance" / "data" / "orphan.lance").write_bytes(b"half a file")
-    assert store.served() is None
+    assert served_version(store) is None
     build(store, NEW, BagOfWords(), as_of=AS_OF)
     assert served_problems(store, NEW) == []
 
@@ -118,22 +119,23 @@ def test_readers_find_one_whole_version_while_another_process_promotes(store):
 
 
 def test_a_reader_always_finds_the_tag_while_another_process_moves_it(store):
-    first = build(store, OLD, BagOfWords(), as_of=AS_OF).version
-    second = build(store, NEW, BagOfWords(), as_of=AS_OF).version
+    first = build(store, OLD, BagOfWords(), as_of=AS_OF).served.version
+    second = build(store, NEW, BagOfWords(), as_of=AS_OF).served.version
     mover = subprocess.Popen(
         [
             sys.executable,
             "-c",
             "import sys, pathlib; from profile_pipeline.index.store import IndexStore;"
+            "from profile_pipeline.index.versions import promote;"
             "store = IndexStore(pathlib.Path(sys.argv[1]));"
-            f"[store.promote(version) for _ in range(100) for version in ({first}, {second})]",
+            f"[promote(store, version) for _ in range(100) for version in ({first}, {second})]",
             str(store.path),
         ]
     )
     seen: list[int] = []
     deadline = time.monotonic() + 60
     while mover.poll() is None and time.monotonic() < deadline:
-        served = store.served()
+        served = served_version(store)
         assert served is not None
         assert served.rows == {first: 60, second: 50}[served.version]
         seen.append(served.version)

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from profile_pipeline.index.text import user_summaries
+from profile_pipeline.index.text import TEXT_RECIPE, user_summaries
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import USER_SUMMARIES
 from profile_pipeline_tests.stored_profiles import (
@@ -63,8 +63,8 @@ def test_a_profile_without_a_tag_has_a_summary_and_no_text() -> None:
     assert row["summary"] == "Sarah hasn't attended an event yet."
 
 
-def test_a_deleted_user_has_nulls_only() -> None:
-    key = {"partition_date": AS_OF, "user_id": "user_001"}
+def test_a_deleted_user_has_nulls_but_for_the_recipe() -> None:
+    key = {"partition_date": AS_OF, "user_id": "user_001", "text_recipe": TEXT_RECIPE}
     assert summarized(DELETED | {"partition_date": AS_OF}) == dict.fromkeys(USER_SUMMARIES.columns) | key
 
 
