@@ -1,6 +1,5 @@
 """What a build of the index writes, embeds, refuses and leaves alone."""
 
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -17,7 +16,7 @@ from profile_pipeline.index.embedding import Progress
 from profile_pipeline.index.health import Health, verify
 from profile_pipeline.index.store import ROW_SCHEMA, IndexStore
 from profile_pipeline.index.text import TEXT_RECIPE
-from profile_pipeline.index.versions import KEPT_VERSIONS, MAX_VERSIONS, promote, served_version
+from profile_pipeline.index.versions import promote, served_version
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profile, profiles
 
 
@@ -267,33 +266,6 @@ def test_the_stages_are_told_in_order(store):
 def test_two_builds_at_once_are_refused(store):
     with store.writing(), pytest.raises(TransientError, match="being built by another process"):
         build(store, profiles(*people(1)), BagOfWords(), as_of=AS_OF)
-
-
-def test_old_versions_are_dropped_and_the_previous_one_is_kept(store):
-    build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
-    oldest = served_version(store).version
-    # A clean-up goes by age, to the second.
-    time.sleep(1.1)
-    age = 18
-    while oldest in versions(store) and age < 18 + MAX_VERSIONS:
-        previous = served_version(store).version
-        build(store, profiles(*people(3, age=age)), BagOfWords(), as_of=AS_OF)
-        age += 1
-    assert oldest not in versions(store)
-    assert {previous, served_version(store).version} <= set(versions(store))
-    assert len(versions(store)) >= KEPT_VERSIONS
-    assert store.open_latest().stats()["fragment_stats"]["num_fragments"] == 1
-    assert verify(store, profiles(*people(3, age=age - 1)), BagOfWords()).problems == []
-
-
-def test_a_tag_of_ones_own_keeps_its_version_through_clean_ups(store):
-    build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
-    store.open_latest().tags.create("mine", served_version(store).version)
-    mine = served_version(store).version
-    for age in range(18, 18 + MAX_VERSIONS // 2 + 1):
-        build(store, profiles(*people(3, age=age)), BagOfWords(), as_of=AS_OF)
-    assert mine in versions(store)
-    assert len(versions(store)) > MAX_VERSIONS
 
 
 def test_health_counts_what_is_missing_extra_and_out_of_date(store):
