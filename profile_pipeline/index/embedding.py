@@ -22,6 +22,15 @@ from profile_pipeline.errors import PipelineError
 Progress = Callable[[int, int], None]
 """Told how many of how many texts are embedded."""
 
+
+def progress_in_words(done: int, total: int, seconds: float) -> str:
+    """How far embedding has come after so many seconds, how fast, and how long it will take at this rate."""
+    rate = done / max(seconds, 0.001)
+    minutes, rest = divmod(round((total - done) / rate), 60)
+    left = f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{done:,} of {total:,} texts, {rate:,.0f} a second, {left} left"
+
+
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """The model whose weights come with a package, so that a machine without a model hub can embed."""
 
