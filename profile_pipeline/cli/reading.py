@@ -48,7 +48,15 @@ DECISION_COLUMNS = {
     "queued": "has_queued_messages",
     "team": "is_on_team",
 }
-MATCH_COLUMNS = {"score": "score", "user": "user_id", "name": "name", "text": "text"}
+MATCH_COLUMNS = {
+    "score": "score",
+    "user": "user_id",
+    "name": "name",
+    "text": "text",
+    "decision": "decision",
+    "reasons": "decision_reasons",
+    "last event": "last_event_date",
+}
 QUARANTINE_COLUMNS = {
     "day": "partition_date",
     "kind": "kind",
@@ -105,23 +113,51 @@ def show_decisions(settings: Settings, as_of: date | None, decision: str | None,
         output.write(output.stream(warehouse, rows.order_by("user_id")), format, DECISION_COLUMNS)
 
 
-def show_match(settings: Settings, text: str, limit: int, format: Format, *, mode: Mode, filters: Filters) -> None:
+def show_match(
+    settings: Settings, text: str, limit: int, format: Format, *, mode: Mode, filters: Filters, as_of: date | None
+) -> None:
     """Print the profiles that fit a text best.
 
     Raises:
         PipelineError: as `index.search.Searcher.search`.
     """
-    output.write(matches(settings, text, limit, mode=mode, filters=filters).to_reader(), format, MATCH_COLUMNS)
+    _show_hits(matches(settings, text, limit, mode=mode, filters=filters, as_of=as_of), format)
 
 
 def matches(
-    settings: Settings, text: str, limit: int, *, mode: Mode = Mode.VECTOR, filters: Filters | None = None
+    settings: Settings,
+    text: str,
+    limit: int,
+    *,
+    mode: Mode = Mode.VECTOR,
+    filters: Filters | None = None,
+    as_of: date | None = None,
 ) -> pa.Table:
     """The profiles that fit a text best, while a terminal is told what takes the time."""
-    searcher = Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model))
     doing = "searching" if mode is Mode.TEXT else "loading the model and searching"
     with Console(stderr=True).status(doing):
-        return searcher.search(text, mode=mode, filters=filters, limit=limit)
+        return _searcher(settings).search(text, mode=mode, filters=filters, as_of=as_of, limit=limit)
+
+
+def show_similar(
+    settings: Settings, user_id: str, limit: int, format: Format, *, filters: Filters, as_of: date | None
+) -> None:
+    """Print the profiles most like that of a user.
+
+    Raises:
+        PipelineError: as `index.search.Searcher.similar`.
+    """
+    _show_hits(_searcher(settings).similar(user_id, filters=filters, as_of=as_of, limit=limit), format)
+
+
+def _searcher(settings: Settings) -> Searcher:
+    return Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model))
+
+
+def _show_hits(hits: pa.Table, format: Format) -> None:
+    if format == "table" and hits.num_rows:
+        print(f"decisions as of {hits['as_of'][0]}; --as-of names another day", file=sys.stderr)
+    output.write(hits.to_reader(), format, MATCH_COLUMNS)
 
 
 def show_quarantine(

@@ -1,10 +1,12 @@
-"""Finding profiles by meaning, by words, or by both.
+"""Finding profiles: those that fit a text, and those like a given one.
 
-What belongs here: the query on the served version and the errors of those who ask. What does not: how a
-version comes about (`build.py`), its indexes (`acceleration.py`) and conditions (`filters.py`).
+What belongs here: a search of the served version from question to answer, and the errors of those who ask. What
+does not: how profiles are ranked (`ranking.py`), conditions (`filters.py`), and how a version comes about
+(`build.py`).
 """
 
 from collections.abc import Sequence
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -12,22 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.acceleration import TEXT_INDEX, partitioned
+from profile_pipeline.index.clock import CLOCK_COLUMNS, READ_FOR_CLOCK, with_clock
 from profile_pipeline.index.embedding import Embedder
-from profile_pipeline.index.filters import FILTERABLE, Filters
-from profile_pipeline.index.store import PRODUCTION, IndexStore, describe
+from profile_pipeline.index.filters import FILTERABLE, Filters, equals
+from profile_pipeline.index.ranking import OpenVersion, fuse
+from profile_pipeline.index.store import PRODUCTION, IndexStore
 
-RESULT_COLUMNS = FILTERABLE
-
-FUSION_CONSTANT = 60
-"""The k of reciprocal rank fusion: Cormack, Clarke and Büttcher, SIGIR 2009, who found 60 good on all they tried."""
+RESULT_COLUMNS = (*FILTERABLE, *CLOCK_COLUMNS)
+"""What can be told of a profile, besides its score: what is stored, and what follows from it as of a day."""
 
 FUSED_AT_LEAST = 50
 """Profiles that each of the two searches hands to the fusion: one that both rank lower is on no first page."""
-
-ALL_PARTITIONS = 1 << 16
-"""More partitions than any index has, so all are read. A filter keeps too few rows in a partition for the
-number that is enough without it."""
 
 
 class Mode(StrEnum):
@@ -42,10 +39,6 @@ class Mode(StrEnum):
     HYBRID = "hybrid"
 
 
-RANKED_SCHEMA = pa.schema({"score": pa.float64(), "user_id": pa.string(), "_rowid": pa.uint64()})
-"""A ranking, before the profiles themselves are read."""
-
-
 class Searcher:
     """Searches the served version, which it keeps open, and follows when another is promoted."""
 
@@ -53,10 +46,7 @@ class Searcher:
         """Name the index and the model of its served version; nothing is opened yet."""
         self._store = store
         self._embedder = embedder
-        self._table: Any = None
-        self._probes = 0
-        self._has_words = False
-        self._checked: set[Filters] = set()
+        self._opened: OpenVersion | None = None
 
     def search(
         self,
@@ -64,6 +54,7 @@ class Searcher:
         *,
         mode: Mode = Mode.VECTOR,
         filters: Filters | None = None,
+        as_of: date | None = None,
         limit: int = 10,
         columns: Sequence[str] = RESULT_COLUMNS,
     ) -> pa.Table:
@@ -73,6 +64,7 @@ class Searcher:
             text: what to look for.
             mode: how profiles are ranked.
             filters: who may be found; nothing for everybody. They apply before the limit.
+            as_of: the day whose clock counts in filters and columns; nothing for the day of the served version.
             limit: how many profiles at most, at least 1.
             columns: what to tell of each; all of them take as long to read as the search itself.
 
@@ -87,83 +79,90 @@ class Searcher:
         """
         if not text.strip():
             raise PipelineError("the text to match is blank; say what to look for, such as 'vegans who like wine'")
-        if limit < 1:
-            raise PipelineError(f"the limit {limit} is too small; ask for at least 1 profile")
-        table = self.table()
+        version = self._version()
+        day = _day(version, as_of)
         filters = filters or Filters()
-        if filters not in self._checked:
-            # Before the model is loaded, which takes seconds.
-            filters.check(table)
-            self._checked.add(filters)
-        if mode is Mode.TEXT:
-            ranked = self._by_text(text, filters.sql, limit)
-        else:
-            vector = self._embedder.embed([text])[0]
-            ranked = self.nearest(vector, filters.sql, limit if mode is Mode.VECTOR else max(limit, FUSED_AT_LEAST))
-            if mode is Mode.HYBRID:
-                ranked = fuse([ranked, self._by_text(text, filters.sql, max(limit, FUSED_AT_LEAST))]).slice(0, limit)
-        return self._complete(ranked, list(columns))
+        where = _condition(version, filters, day, limit)
+        with filters.blamed():
+            ranked = self._ranked(version, text, mode, where, limit)
+        return _told(version, ranked, day, columns)
 
-    def nearest(self, vector: Any, where: str | None, limit: int) -> pa.Table:
-        """`score`, `user_id` and `_rowid` of the profiles nearest to a vector of unit length, best first."""
-        query = self.table().search(vector, vector_column_name="vector")
-        if self._probes:
-            query = partitioned(query, self._probes if where is None else ALL_PARTITIONS)
-        else:
-            query = query.distance_type("dot").bypass_vector_index()
-        found = self._run(query, where, limit, "_distance")
-        # LanceDB's distance of two vectors is 1 minus their inner product.
-        return _ranked(found, pc.subtract(1.0, found["_distance"].cast(pa.float64())))
+    def similar(
+        self,
+        user_id: str,
+        *,
+        filters: Filters | None = None,
+        as_of: date | None = None,
+        limit: int = 10,
+        columns: Sequence[str] = RESULT_COLUMNS,
+    ) -> pa.Table:
+        """The profiles most like a user's, by the vectors of the served version; the user is left out.
 
-    def _by_text(self, text: str, where: str | None, limit: int) -> pa.Table:
-        """As `nearest`, of the profiles that share words with a text."""
-        if not self._has_words:
-            raise PipelineError("the index was built before it could be searched by words; build the index again")
-        query = self._table.search(text, query_type="fts", fts_columns="text")
-        found = self._run(query, where, limit, "_score")
-        return _ranked(found, found["_score"].cast(pa.float64()))
+        Nothing is embedded, so the model need not be there.
 
-    @staticmethod
-    def _run(query: Any, where: str | None, limit: int, score: str) -> pa.Table:
-        if where is not None:
-            query = query.where(where, prefilter=True)
-        return query.limit(limit).select(["user_id", score]).with_row_id(True).to_arrow()
+        Args:
+            user_id: whom the others should be like.
+            filters: as for `search`; they need not hold for the user.
+            as_of: the day whose clock counts in filters and columns; nothing for the day of the served version.
+            limit: how many profiles at most, at least 1.
+            columns: what to tell of each.
 
-    def _complete(self, ranked: pa.Table, columns: list[str]) -> pa.Table:
-        """The ranked profiles with their columns."""
-        if not ranked.num_rows:
-            fields = [pa.field("score", pa.float64()), *(self._table.schema.field(name) for name in columns)]
-            return pa.schema(fields).empty_table()
-        read = ["user_id", *(name for name in columns if name != "user_id")]
-        rows = self._table.take_row_ids(ranked["_rowid"].to_pylist()).select(read)
-        found = rows.to_arrow()
-        # LanceDB gives rows in an order of its own.
-        found = found.take(pc.index_in(ranked["user_id"], value_set=found["user_id"]))
-        return found.select(columns).add_column(0, "score", ranked["score"])
+        Returns:
+            `score`, the cosine similarity, then the columns; best first, equal scores by user.
+
+        Raises:
+            PipelineError: the user is not in the index, the limit too small, the filter wrong, there is no index
+                yet, or it was built with other columns.
+        """
+        version = self._version()
+        day = _day(version, as_of)
+        filters = filters or Filters()
+        where = _condition(version, filters, day, limit)
+        vector = _stored(version, user_id, "vector")
+        with filters.blamed():
+            # One more, for the user, whom nobody is nearer to.
+            ranked = version.nearest(vector.values.to_numpy(), where, limit + 1)
+        others = ranked.filter(pc.not_equal(ranked["user_id"], user_id)).slice(0, limit)
+        return _told(version, others, day, columns)
 
     def table(self) -> Any:
         """The LanceDB table at the served version: the open one, unless another was promoted.
 
         Raises:
-            PipelineError: there is none, or it was built with another model or other columns.
+            PipelineError: there is none, or it was built with other columns.
         """
-        if self._table is not None and self._table.tags.get_version(PRODUCTION) == self._table.version:
-            return self._table
+        return self._version().table
+
+    def _version(self) -> OpenVersion:
+        opened = self._opened
+        if opened is not None and opened.table.tags.get_version(PRODUCTION) == opened.served.version:
+            return opened
         table = self._store.open_served()
-        served = describe(table)
-        if served.model != self._embedder.model:
-            raise PipelineError(
-                f"the index was built with the model {served.model}, but EMBEDDING_MODEL is {self._embedder.model}; "
-                "set it back, or build the index again"
-            )
-        absent = [name for name in RESULT_COLUMNS if name not in table.schema.names]
+        absent = [name for name in (*FILTERABLE, *READ_FOR_CLOCK) if name not in table.schema.names]
         if absent:
             raise PipelineError(
                 f"the index was built before there was a column {', '.join(absent)}; build the index again"
             )
-        self._table, self._probes, self._checked = table, served.probes, set()
-        self._has_words = TEXT_INDEX in {index.name for index in table.list_indices()}
-        return table
+        self._opened = OpenVersion.of(table)
+        return self._opened
+
+    def _ranked(self, version: OpenVersion, text: str, mode: Mode, where: str | None, limit: int) -> pa.Table:
+        if mode is Mode.TEXT:
+            return version.by_words(text, where, limit)
+        vector = self._embedded(version, text)
+        if mode is Mode.VECTOR:
+            return version.nearest(vector, where, limit)
+        count = max(limit, FUSED_AT_LEAST)
+        return fuse([version.nearest(vector, where, count), version.by_words(text, where, count)]).slice(0, limit)
+
+    def _embedded(self, version: OpenVersion, text: str) -> Any:
+        """A text as the version's model sees it."""
+        if version.served.model != self._embedder.model:
+            raise PipelineError(
+                f"the index was built with the model {version.served.model}, but EMBEDDING_MODEL is "
+                f"{self._embedder.model}; set it back, or build the index again"
+            )
+        return self._embedder.embed([text])[0]
 
 
 def match(
@@ -180,21 +179,54 @@ def match(
     return Searcher(store, embedder).search(text, mode=mode, filters=filters or Filters(where), limit=limit)
 
 
-def fuse(rankings: list[pa.Table]) -> pa.Table:
-    """Reciprocal rank fusion: the sum over the rankings of 1 / (60 + rank), best first, equal sums by user.
+def _day(version: OpenVersion, as_of: date | None) -> date:
+    """The day to answer as of.
 
-    Args:
-        rankings: `score`, `user_id` and `_rowid` each, best first.
+    Raises:
+        PipelineError: it is before the day of the version, which knows what came later.
     """
-    sums: dict[tuple[str, int], float] = {}
-    for ranking in rankings:
-        for rank, key in enumerate(zip(ranking["user_id"].to_pylist(), ranking["_rowid"].to_pylist(), strict=True), 1):
-            sums[key] = sums.get(key, 0) + 1 / (FUSION_CONSTANT + rank)
-    rows = [{"score": score, "user_id": user, "_rowid": row} for (user, row), score in sums.items()]
-    return _ranked(pa.Table.from_pylist(rows, schema=RANKED_SCHEMA))
+    known = version.served.as_of
+    if as_of is not None and as_of < known:
+        raise PipelineError(
+            f"the index tells of profiles as of {known} and cannot forget what came after {as_of}; name {known} or "
+            f"a later day, or ask `profile-pipeline profiles --as-of {as_of}`"
+        )
+    return as_of or known
 
 
-def _ranked(found: pa.Table, score: Any | None = None) -> pa.Table:
-    if score is not None:
-        found = found.append_column("score", score)
-    return found.select(RANKED_SCHEMA.names).sort_by([("score", "descending"), ("user_id", "ascending")])
+def _condition(version: OpenVersion, filters: Filters, day: date, limit: int) -> str | None:
+    """The filters in SQL, once it is certain that they and the limit can be put to a version.
+
+    Raises:
+        PipelineError: they cannot. This is told before a model is loaded, which takes seconds.
+    """
+    if limit < 1:
+        raise PipelineError(f"the limit {limit} is too small; ask for at least 1 profile")
+    if (filters, day) not in version.usable:
+        filters.check(version.table, day)
+        version.usable.add((filters, day))
+    return filters.condition(day)
+
+
+def _told(version: OpenVersion, ranked: pa.Table, day: date, columns: Sequence[str]) -> pa.Table:
+    """`score` and the columns of ranked profiles; those of the clock as of the day."""
+    stored = [name for name in columns if name not in CLOCK_COLUMNS]
+    if len(stored) == len(columns):
+        return version.complete(ranked, stored)
+    read = [*stored, *(name for name in READ_FOR_CLOCK if name not in stored)]
+    return with_clock(version.complete(ranked, read), day).select(["score", *columns])
+
+
+def _stored(version: OpenVersion, user_id: str, column: str) -> Any:
+    """A column of one user, as a PyArrow value.
+
+    Raises:
+        PipelineError: the user is not in the version.
+    """
+    found = version.table.search().where(equals("user_id", user_id)).select([column]).limit(1).to_arrow()
+    if not found.num_rows:
+        raise PipelineError(
+            f"there is no user {user_id!r} in the index, which has profiles with at least one tag; "
+            f"`profile-pipeline profiles --user {user_id}` tells what is known of a user"
+        )
+    return found[column][0]
