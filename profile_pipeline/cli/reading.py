@@ -52,7 +52,7 @@ MATCH_COLUMNS = {
     "score": "score",
     "user": "user_id",
     "name": "name",
-    "text": "text",
+    "what matches": "parts",
     "decision": "decision",
     "reasons": "decision_reasons",
     "last event": "last_event_date",
@@ -136,7 +136,7 @@ def matches(
     """The profiles that fit a text best, while a terminal is told what takes the time."""
     doing = "searching" if mode is Mode.TEXT else "loading the model and searching"
     with Console(stderr=True).status(doing):
-        return _searcher(settings).search(text, mode=mode, filters=filters, as_of=as_of, limit=limit)
+        return _searcher(settings).search(text, mode=mode, filters=filters, as_of=as_of, limit=limit, with_parts=True)
 
 
 def show_similar(
@@ -147,7 +147,7 @@ def show_similar(
     Raises:
         PipelineError: as `index.search.Searcher.similar`.
     """
-    _show_hits(_searcher(settings).similar(user_id, filters=filters, as_of=as_of, limit=limit), format)
+    _show_hits(_searcher(settings).similar(user_id, filters=filters, as_of=as_of, limit=limit, with_parts=True), format)
 
 
 def _searcher(settings: Settings) -> Searcher:

@@ -6,14 +6,17 @@ does not: how profiles are ranked (`ranking.py`), conditions (`filters.py`), and
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.index import parts
 from profile_pipeline.index.clock import CLOCK_COLUMNS, READ_FOR_CLOCK, with_clock
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.filters import FILTERABLE, Filters, equals
@@ -39,6 +42,15 @@ class Mode(StrEnum):
     HYBRID = "hybrid"
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is looked for: a text, how, and the text as the version's model sees it; by words alone nothing does."""
+
+    text: str
+    mode: Mode
+    vector: np.ndarray | None = None
+
+
 class Searcher:
     """Searches the served version, which it keeps open, and follows when another is promoted."""
 
@@ -57,6 +69,7 @@ class Searcher:
         as_of: date | None = None,
         limit: int = 10,
         columns: Sequence[str] = RESULT_COLUMNS,
+        with_parts: bool = False,
     ) -> pa.Table:
         """The profiles that fit a text best, best first, equal scores by user.
 
@@ -67,11 +80,13 @@ class Searcher:
             as_of: the day whose clock counts in filters and columns; nothing for the day of the served version.
             limit: how many profiles at most, at least 1.
             columns: what to tell of each; all of them take as long to read as the search itself.
+            with_parts: whether to tell which sentences match, too; by meaning, those of everyone found are embedded.
 
         Returns:
-            `score`, then the columns. The score is the cosine similarity, -1 to
-            1, by vector; BM25 by text, and only profiles that share a word are found; by both, the sum of
-            1 / (60 + rank) over the two rankings.
+            `score`, then the columns, then `parts` if asked for: at most two sentences of the indexed text, best
+            first. The score is the cosine similarity, -1 to 1, by vector; BM25 by text, and only profiles that
+            share a word are found; by both, the sum of 1 / (60 + rank) over the two rankings. Sentences are ranked
+            likewise.
 
         Raises:
             PipelineError: the text is blank, the limit too small, the filter wrong, there is no index yet, or
@@ -83,9 +98,11 @@ class Searcher:
         day = _day(version, as_of)
         filters = filters or Filters()
         where = _condition(version, filters, day, limit)
+        question = Question(text, mode, None if mode is Mode.TEXT else self._embedded(version, text))
         with filters.blamed():
-            ranked = self._ranked(version, text, mode, where, limit)
-        return _told(version, ranked, day, columns)
+            ranked = _ranked(version, question, where, limit)
+        told = _told(version, ranked, day, columns)
+        return self._with_parts(told, version, ranked, question) if with_parts else told
 
     def similar(
         self,
@@ -95,6 +112,7 @@ class Searcher:
         as_of: date | None = None,
         limit: int = 10,
         columns: Sequence[str] = RESULT_COLUMNS,
+        with_parts: bool = False,
     ) -> pa.Table:
         """The profiles most like a user's, by the vectors of the served version; the user is left out.
 
@@ -106,9 +124,11 @@ class Searcher:
             as_of: the day whose clock counts in filters and columns; nothing for the day of the served version.
             limit: how many profiles at most, at least 1.
             columns: what to tell of each.
+            with_parts: whether to tell which sentences share words with the user's text, too.
 
         Returns:
-            `score`, the cosine similarity, then the columns; best first, equal scores by user.
+            `score`, the cosine similarity, then the columns, then `parts` if asked for; best first, equal scores by
+            user.
 
         Raises:
             PipelineError: the user is not in the index, the limit too small, the filter wrong, there is no index
@@ -118,12 +138,14 @@ class Searcher:
         day = _day(version, as_of)
         filters = filters or Filters()
         where = _condition(version, filters, day, limit)
-        vector = _stored(version, user_id, "vector")
+        user = _stored(version, user_id, ["vector", "text"])
         with filters.blamed():
             # One more, for the user, whom nobody is nearer to.
-            ranked = version.nearest(vector.values.to_numpy(), where, limit + 1)
+            ranked = version.nearest(user["vector"].values.to_numpy(), where, limit + 1)
         others = ranked.filter(pc.not_equal(ranked["user_id"], user_id)).slice(0, limit)
-        return _told(version, others, day, columns)
+        told = _told(version, others, day, columns)
+        question = Question(user["text"].as_py(), Mode.TEXT)
+        return self._with_parts(told, version, others, question) if with_parts else told
 
     def table(self) -> Any:
         """The LanceDB table at the served version: the open one, unless another was promoted.
@@ -146,23 +168,25 @@ class Searcher:
         self._opened = OpenVersion.of(table)
         return self._opened
 
-    def _ranked(self, version: OpenVersion, text: str, mode: Mode, where: str | None, limit: int) -> pa.Table:
-        if mode is Mode.TEXT:
-            return version.by_words(text, where, limit)
-        vector = self._embedded(version, text)
-        if mode is Mode.VECTOR:
-            return version.nearest(vector, where, limit)
-        count = max(limit, FUSED_AT_LEAST)
-        return fuse([version.nearest(vector, where, count), version.by_words(text, where, count)]).slice(0, limit)
+    def _with_parts(self, told: pa.Table, version: OpenVersion, ranked: pa.Table, question: Question) -> pa.Table:
+        """Add `parts`, the sentences of those found that match the question, as the profiles were ranked."""
+        texts = version.complete(ranked, ["text"])["text"].to_pylist()
+        rankings = []
+        if question.vector is not None:
+            rankings.append(parts.by_meaning(question.vector, texts, self._embedder))
+        if question.mode is not Mode.VECTOR:
+            rankings.append(parts.by_words(question.text, texts))
+        return told.append_column("parts", pa.array(parts.best(*rankings), pa.list_(pa.string())))
 
-    def _embedded(self, version: OpenVersion, text: str) -> Any:
+    def _embedded(self, version: OpenVersion, text: str) -> np.ndarray:
         """A text as the version's model sees it."""
         if version.served.model != self._embedder.model:
             raise PipelineError(
                 f"the index was built with the model {version.served.model}, but EMBEDDING_MODEL is "
                 f"{self._embedder.model}; set it back, or build the index again"
             )
-        return self._embedder.embed([text])[0]
+        vector: np.ndarray = self._embedder.embed([text])[0]
+        return vector
 
 
 def match(
@@ -208,6 +232,16 @@ def _condition(version: OpenVersion, filters: Filters, day: date, limit: int) ->
     return filters.condition(day)
 
 
+def _ranked(version: OpenVersion, question: Question, where: str | None, limit: int) -> pa.Table:
+    if question.vector is None:
+        return version.by_words(question.text, where, limit)
+    if question.mode is Mode.VECTOR:
+        return version.nearest(question.vector, where, limit)
+    count = max(limit, FUSED_AT_LEAST)
+    near, alike = version.nearest(question.vector, where, count), version.by_words(question.text, where, count)
+    return fuse([near, alike]).slice(0, limit)
+
+
 def _told(version: OpenVersion, ranked: pa.Table, day: date, columns: Sequence[str]) -> pa.Table:
     """`score` and the columns of ranked profiles; those of the clock as of the day."""
     stored = [name for name in columns if name not in CLOCK_COLUMNS]
@@ -217,16 +251,16 @@ def _told(version: OpenVersion, ranked: pa.Table, day: date, columns: Sequence[s
     return with_clock(version.complete(ranked, read), day).select(["score", *columns])
 
 
-def _stored(version: OpenVersion, user_id: str, column: str) -> Any:
-    """A column of one user, as a PyArrow value.
+def _stored(version: OpenVersion, user_id: str, columns: list[str]) -> dict[str, Any]:
+    """Columns of one user, as PyArrow values.
 
     Raises:
         PipelineError: the user is not in the version.
     """
-    found = version.table.search().where(equals("user_id", user_id)).select([column]).limit(1).to_arrow()
+    found = version.table.search().where(equals("user_id", user_id)).select(columns).limit(1).to_arrow()
     if not found.num_rows:
         raise PipelineError(
             f"there is no user {user_id!r} in the index, which has profiles with at least one tag; "
             f"`profile-pipeline profiles --user {user_id}` tells what is known of a user"
         )
-    return found[column][0]
+    return {name: found[name][0] for name in columns}
