@@ -201,6 +201,9 @@ def match(
     min_score: MinScore = None,
     attended_since: AttendedSince = None,
     as_of: IndexAsOf = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Let what PROFILE_PIPELINE_RERANKER names order the best 50.")
+    ] = False,
     limit: MostProfiles = 10,
     format: FormatOption = "table",
 ) -> None:
@@ -222,7 +225,9 @@ def match(
     from profile_pipeline.settings import load_settings
 
     filters = Filters(where, can_send, tuple(neighborhood or ()), tuple(tag or ()), min_score, attended_since)
-    reading.show_match(load_settings(), text, limit, format, mode=Mode(mode), filters=filters, as_of=as_of)
+    reading.show_match(
+        load_settings(), text, limit, format, mode=Mode(mode), filters=filters, as_of=as_of, rerank=rerank
+    )
 
 
 @app.command()

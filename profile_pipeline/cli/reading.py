@@ -20,6 +20,7 @@ from profile_pipeline.cli import Format, output
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
 from profile_pipeline.index.filters import Filters
+from profile_pipeline.index.rerank import Reranker, load_reranker
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.profiles import decisions_as_of, profiles_as_of
@@ -114,14 +115,28 @@ def show_decisions(settings: Settings, as_of: date | None, decision: str | None,
 
 
 def show_match(
-    settings: Settings, text: str, limit: int, format: Format, *, mode: Mode, filters: Filters, as_of: date | None
+    settings: Settings,
+    text: str,
+    limit: int,
+    format: Format,
+    *,
+    mode: Mode,
+    filters: Filters,
+    as_of: date | None,
+    rerank: bool,
 ) -> None:
     """Print the profiles that fit a text best.
 
     Raises:
-        PipelineError: as `index.search.Searcher.search`.
+        PipelineError: no reranker is set, or as `index.search.Searcher.search`.
     """
-    _show_hits(matches(settings, text, limit, mode=mode, filters=filters, as_of=as_of), format)
+    if rerank and settings.reranker is None:
+        raise PipelineError(
+            "there is nothing to rerank by; set PROFILE_PIPELINE_RERANKER to module:function, or to the folder or name "
+            "of a cross-encoder"
+        )
+    reranker = settings.reranker if rerank else None
+    _show_hits(matches(settings, text, limit, mode=mode, filters=filters, as_of=as_of, reranker=reranker), format)
 
 
 def matches(
@@ -132,11 +147,13 @@ def matches(
     mode: Mode = Mode.VECTOR,
     filters: Filters | None = None,
     as_of: date | None = None,
+    reranker: str | None = None,
 ) -> pa.Table:
     """The profiles that fit a text best, while a terminal is told what takes the time."""
-    doing = "searching" if mode is Mode.TEXT else "loading the model and searching"
+    doing = "searching" if mode is Mode.TEXT and reranker is None else "loading the model and searching"
     with Console(stderr=True).status(doing):
-        return _searcher(settings).search(text, mode=mode, filters=filters, as_of=as_of, limit=limit, with_parts=True)
+        searcher = _searcher(settings, load_reranker(reranker) if reranker else None)
+        return searcher.search(text, mode=mode, filters=filters, as_of=as_of, limit=limit, with_parts=True)
 
 
 def show_similar(
@@ -150,8 +167,8 @@ def show_similar(
     _show_hits(_searcher(settings).similar(user_id, filters=filters, as_of=as_of, limit=limit, with_parts=True), format)
 
 
-def _searcher(settings: Settings) -> Searcher:
-    return Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model))
+def _searcher(settings: Settings, reranker: Reranker | None = None) -> Searcher:
+    return Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model), reranker)
 
 
 def _show_hits(hits: pa.Table, format: Format) -> None:

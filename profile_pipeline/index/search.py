@@ -21,6 +21,7 @@ from profile_pipeline.index.clock import CLOCK_COLUMNS, READ_FOR_CLOCK, with_clo
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.filters import FILTERABLE, Filters, equals
 from profile_pipeline.index.ranking import OpenVersion, fuse
+from profile_pipeline.index.rerank import RERANKED_AT_LEAST, Reranker, reranked
 from profile_pipeline.index.store import PRODUCTION, IndexStore
 
 RESULT_COLUMNS = (*FILTERABLE, *CLOCK_COLUMNS)
@@ -54,10 +55,14 @@ class Question:
 class Searcher:
     """Searches the served version, which it keeps open, and follows when another is promoted."""
 
-    def __init__(self, store: IndexStore, embedder: Embedder) -> None:
-        """Name the index and the model of its served version; nothing is opened yet."""
+    def __init__(self, store: IndexStore, embedder: Embedder, reranker: Reranker | None = None) -> None:
+        """Name the index and the model of its served version; nothing is opened yet.
+
+        A reranker, if there is one, has the last word on the order and the scores of `search`.
+        """
         self._store = store
         self._embedder = embedder
+        self._reranker = reranker
         self._opened: OpenVersion | None = None
 
     def search(
@@ -86,7 +91,7 @@ class Searcher:
             `score`, then the columns, then `parts` if asked for: at most two sentences of the indexed text, best
             first. The score is the cosine similarity, -1 to 1, by vector; BM25 by text, and only profiles that
             share a word are found; by both, the sum of 1 / (60 + rank) over the two rankings. Sentences are ranked
-            likewise.
+            likewise. A reranker gives scores of its own to the best 50 at least.
 
         Raises:
             PipelineError: the text is blank, the limit too small, the filter wrong, there is no index yet, or
@@ -100,7 +105,11 @@ class Searcher:
         where = _condition(version, filters, day, limit)
         question = Question(text, mode, None if mode is Mode.TEXT else self._embedded(version, text))
         with filters.blamed():
-            ranked = _ranked(version, question, where, limit)
+            count = max(limit, RERANKED_AT_LEAST) if self._reranker else limit
+            ranked = _ranked(version, question, where, count)
+        if self._reranker:
+            texts = version.complete(ranked, ["text"])["text"].to_pylist()
+            ranked = reranked(ranked, text, texts, self._reranker).slice(0, limit)
         told = _told(version, ranked, day, columns)
         return self._with_parts(told, version, ranked, question) if with_parts else told
 

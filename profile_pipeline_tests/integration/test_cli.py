@@ -359,6 +359,7 @@ def test_a_hit_has_the_decision_of_the_day_without_the_warehouse(
         (("match", "wine", "--where", "colour = 'red'"), ("colour = 'red'", "columns: user_id", "DATE '")),
         (("match", "wine", "--as-of", "2024-01-01"), ("as of", "a later day", "profiles --as-of 2024-01-01")),
         (("match", " "), ("blank",)),
+        (("match", "wine", "--rerank"), ("PROFILE_PIPELINE_RERANKER", "module:function")),
         (("similar", "nobody"), ("'nobody'", "profile-pipeline profiles --user nobody")),
         (("build", "--from", "2023-12-31"), ("2023-12-31", "2024-01-01", "PROFILE_PIPELINE_START_DATE")),
         (("build", "--from", "2024-02-02", "--to", "2024-02-01"), ("ends before it starts",)),
