@@ -101,6 +101,7 @@ def profile_pipeline(
       profile-pipeline similar user_001
       profile-pipeline check
       profile-pipeline verify
+      profile-pipeline evaluate scifact
       profile-pipeline quarantine --kind orders
       profile-pipeline quarantine replay
       profile-pipeline sample --users 1000 --out my-sample
@@ -368,6 +369,33 @@ def verify(
     if whole and sample is not None:
         raise typer.BadParameter("--sample and --whole exclude each other; write one of them")
     verifying.show_verification(load_settings(), day, sample, format, whole=whole)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with a test collection.")],
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep its index here, so that nothing is embedded twice. [default: none is kept]"
+        ),
+    ] = None,
+    format: FormatOption = "table",
+) -> None:
+    """Measure how well searches find what people judged to be right.
+
+    The collection is in the layout of BEIR: corpus.jsonl with _id, title and text, queries.jsonl with _id and text,
+    and qrels.tsv, or qrels/test.tsv, with the header query-id, corpus-id, score. It is indexed and searched as profiles
+    are, by meaning, by words and by both. The measures are those of trec_eval. The index of profiles is left alone.
+
+    \b
+    Example:
+      profile-pipeline evaluate scifact
+    """
+    from profile_pipeline.cli import evaluating
+    from profile_pipeline.settings import load_settings
+
+    evaluating.show_evaluation(load_settings(), folder, index, format)
 
 
 @app.command()

@@ -112,6 +112,10 @@ class Steps:
         detail = f"{done:,} of {total:,} texts, {rate:,.0f} a second, {_duration((total - done) / rate)} left"
         self._note(f"embedding: {detail}", done / (total + 1))
 
+    def searching(self, done: int, total: int) -> None:
+        """Some of the running step's queries are answered."""
+        self._note(f"searching: {done:,} of {total:,} queries", done / (total + 1))
+
     def reading(self, progress: Reading) -> None:
         """Some of the running step's documents are read."""
         self._note(str(progress), progress.documents / (progress.total + 1) if progress.total else 0.0)

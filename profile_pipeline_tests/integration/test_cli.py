@@ -135,7 +135,18 @@ def test_no_arguments_print_help_with_examples() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "profiles", "decisions", "match", "similar", "quarantine", "quarantine replay", "sample", "demo"],
+    [
+        "build",
+        "profiles",
+        "decisions",
+        "match",
+        "similar",
+        "evaluate",
+        "quarantine",
+        "quarantine replay",
+        "sample",
+        "demo",
+    ],
 )
 def test_each_command_shows_an_example_of_itself(fresh: Terminal, command: str) -> None:
     assert f"profile-pipeline {command}" in fresh.call(*command.split(), "--help").out.split("Example", 1)[1]
