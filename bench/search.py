@@ -188,7 +188,8 @@ def nearest(vectors: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 def allowed_users(searcher: Searcher, filters: Filters) -> pa.ChunkedArray:
     """Whom a filter lets through."""
-    found = searcher.table().search().where(filters.sql) if filters.sql else searcher.table().search()
+    where = filters.condition(DAY)
+    found = searcher.table().search().where(where) if where else searcher.table().search()
     return found.select(["user_id"]).to_arrow()["user_id"]
 
 

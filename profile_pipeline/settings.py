@@ -44,6 +44,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("EMBEDDING_MODEL", "embedding_model"),
         description="A sentence-transformers model: a name or a folder.",
     )
+    reranker: str | None = Field(
+        None, description="What --rerank puts hits in order by: module:function, or a cross-encoder's folder or name."
+    )
     mongodb_uri: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("MONGODB_URI", "mongodb_uri"),

@@ -382,6 +382,8 @@ PROFILE_INDEX = Table(
                 "last_order_date",
                 "personalization_score",
                 "has_enough_fields_to_personalize",
+                "should_request_more_details",
+                "missing_key_fields",
                 "is_on_team",
                 "is_healthy_active_user",
                 "is_first_time_user",
@@ -392,7 +394,7 @@ PROFILE_INDEX = Table(
 )
 """What a build of the index is given. It is no table of the warehouse: the index adds `model` and `vector`.
 
-The decision is not here: it changes with the day, and nothing would rewrite it.
+The decision is not here: it changes with the day, and nothing would rewrite it. What it follows from is.
 """
 
 RAW_TABLES = {"users": RAW_USERS, "orders": RAW_ORDERS, "events": RAW_EVENTS, "messages": RAW_MESSAGES}

@@ -60,6 +60,30 @@ KindOption = Annotated[
     Literal["users", "orders", "events", "messages"] | None, typer.Option("--kind", help="Only records of this kind.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many. [default: all]")]
+Where = Annotated[str | None, typer.Option(metavar="SQL", help="Only profiles for which this condition holds.")]
+CanSend = Annotated[bool, typer.Option("--can-send", help="Only people whom a new message may be sent to.")]
+Neighborhoods = Annotated[
+    list[str] | None,
+    typer.Option("--neighborhood", metavar="NAME", help="Only people who live or work there; can be repeated."),
+]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Only with this tag; can be repeated.")]
+MinScore = Annotated[
+    int | None, typer.Option(min=0, max=100, metavar="N", help="Only with at least this personalization score.")
+]
+AttendedSince = Annotated[
+    date | None,
+    typer.Option(parser=_day, metavar="DAY", help="Only people whose last event was on this day or later."),
+]
+IndexAsOf = Annotated[
+    date | None,
+    typer.Option(
+        "--as-of",
+        parser=_day,
+        metavar="DAY",
+        help="Decide and count days as of the end of this day. [default: the day that the index tells of]",
+    ),
+]
+MostProfiles = Annotated[int, typer.Option(min=1, metavar="N", help="At most so many profiles.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -76,9 +100,11 @@ def profile_pipeline(
       profile-pipeline profiles --as-of 2024-02-10 --user user_001
       profile-pipeline decisions --format csv > decisions.csv
       profile-pipeline match "vegetarians who love wine tastings" --where "age < 40"
+      profile-pipeline similar user_001
       profile-pipeline index history
       profile-pipeline check
       profile-pipeline verify
+      profile-pipeline evaluate scifact
       profile-pipeline quarantine --kind orders
       profile-pipeline quarantine replay
       profile-pipeline sample --users 1000 --out my-sample
@@ -169,40 +195,34 @@ def decisions(
 def match(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in words.")],
     *,
-    where: Annotated[
-        str | None, typer.Option(metavar="SQL", help="Only profiles for which this condition holds.")
-    ] = None,
+    where: Where = None,
     mode: Annotated[
         Literal["vector", "text", "hybrid"], typer.Option(help="By meaning, by words, or by both rankings fused.")
-    ] = "vector",
-    can_send: Annotated[
-        date | None,
-        typer.Option(parser=_day, metavar="DAY", help="Only people whom a new message may be sent to on this day."),
-    ] = None,
-    neighborhood: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only people who live or work there; can be repeated.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Only with this tag; can be repeated.")] = None,
-    min_score: Annotated[
-        int | None, typer.Option(min=0, max=100, metavar="N", help="Only with at least this personalization score.")
-    ] = None,
-    attended_since: Annotated[
-        date | None,
-        typer.Option(parser=_day, metavar="DAY", help="Only people whose last event was on this day or later."),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many profiles.")] = 10,
+    ] = "hybrid",
+    can_send: CanSend = False,
+    neighborhood: Neighborhoods = None,
+    tag: Tags = None,
+    min_score: MinScore = None,
+    attended_since: AttendedSince = None,
+    as_of: IndexAsOf = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Let what PROFILE_PIPELINE_RERANKER names order the best 50.")
+    ] = False,
+    limit: MostProfiles = 10,
     format: FormatOption = "table",
 ) -> None:
     """Find profiles by meaning, by words or by both, best first.
 
     The score is the cosine similarity by meaning, BM25 by words, and for both the sum of 1 / (60 + rank) over the
-    two rankings. A condition may use any column that --format json prints; write a day as DATE '2024-01-31' and a
-    list as array_has(tags, 'vegan').
+    two rankings as a share of the most it can be: 1 is first in both. A condition may use any column that
+    --format json prints but average_events_per_month, lists of reasons and parts; write a day as DATE '2024-01-31'
+    and a list as array_has(tags, 'vegan').
 
     \b
     Examples:
       profile-pipeline match "vegetarians who love wine tastings" --where "age < 40" --limit 3
-      profile-pipeline match "jazz" --mode hybrid --tag vegan --can-send 2024-02-10
+      profile-pipeline match "jazz" --mode text --tag vegan --can-send --as-of 2024-07-15
+      profile-pipeline match "wine" --where "days_since_last_event > 30 AND decision <> 'wait'"
     """
     from profile_pipeline.cli import reading
     from profile_pipeline.index.filters import Filters
@@ -210,7 +230,41 @@ def match(
     from profile_pipeline.settings import load_settings
 
     filters = Filters(where, can_send, tuple(neighborhood or ()), tuple(tag or ()), min_score, attended_since)
-    reading.show_match(load_settings(), text, limit, format, mode=Mode(mode), filters=filters)
+    reading.show_match(
+        load_settings(), text, limit, format, mode=Mode(mode), filters=filters, as_of=as_of, rerank=rerank
+    )
+
+
+@app.command()
+def similar(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The id of the user whom the others should be like.")],
+    *,
+    where: Where = None,
+    can_send: CanSend = False,
+    neighborhood: Neighborhoods = None,
+    tag: Tags = None,
+    min_score: MinScore = None,
+    attended_since: AttendedSince = None,
+    as_of: IndexAsOf = None,
+    limit: MostProfiles = 10,
+    format: FormatOption = "table",
+) -> None:
+    """Find the profiles most like that of a user, best first.
+
+    The score is the cosine similarity of their stored vectors. The user is left out, and the conditions, which are
+    those of the command match, need not hold for the user.
+
+    \b
+    Examples:
+      profile-pipeline similar user_001 --limit 3
+      profile-pipeline similar user_001 --can-send --as-of 2024-07-15
+    """
+    from profile_pipeline.cli import reading
+    from profile_pipeline.index.filters import Filters
+    from profile_pipeline.settings import load_settings
+
+    filters = Filters(where, can_send, tuple(neighborhood or ()), tuple(tag or ()), min_score, attended_since)
+    reading.show_similar(load_settings(), user, limit, format, filters=filters, as_of=as_of)
 
 
 @quarantined.callback(invoke_without_command=True)
@@ -389,6 +443,33 @@ def verify(
     if whole and sample is not None:
         raise typer.BadParameter("--sample and --whole exclude each other; write one of them")
     verifying.show_verification(load_settings(), day, sample, format, whole=whole)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with a test collection.")],
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep its index here, so that nothing is embedded twice. [default: none is kept]"
+        ),
+    ] = None,
+    format: FormatOption = "table",
+) -> None:
+    """Measure how well searches find what people judged to be right.
+
+    The collection is in the layout of BEIR: corpus.jsonl with _id, title and text, queries.jsonl with _id and text,
+    and qrels.tsv, or qrels/test.tsv, with the header query-id, corpus-id, score. It is indexed and searched as profiles
+    are, by meaning, by words and by both. The measures are those of trec_eval. The index of profiles is left alone.
+
+    \b
+    Example:
+      profile-pipeline evaluate scifact
+    """
+    from profile_pipeline.cli import evaluating
+    from profile_pipeline.settings import load_settings
+
+    evaluating.show_evaluation(load_settings(), folder, index, format)
 
 
 @app.command()

@@ -41,7 +41,7 @@ WIDEST = 10_000
 PAGE_WIDTH = 100
 """Characters of a line of prose where no terminal sets a width."""
 
-LONG_TEXTS = ("document", "text")
+LONG_TEXTS = ("document", "parts", "text")
 """Columns cut to what is left of the line, or to a page where no terminal sets a width."""
 
 
@@ -125,11 +125,16 @@ def readable(value: Any) -> str:
         case dict():
             return ", ".join(readable(part) for part in value.values() if part is not None)
         case list():
-            # A comma inside an item would hide where it ends.
-            separator = "; " if any("," in readable(item) for item in value) else ", "
-            return separator.join(readable(item) for item in value)
+            return _joined([readable(item) for item in value])
     # Anything may stand in a source; a terminal must not obey it.
     return "" if value is None else re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", str(value))
+
+
+def _joined(items: list[str]) -> str:
+    """Items in a line: sentences follow each other; a comma inside an item would hide where it ends."""
+    if all(item.endswith(".") for item in items):
+        return " ".join(items)
+    return ("; " if any("," in item for item in items) else ", ").join(items)
 
 
 def _records(rows: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from profile_pipeline.cli import Format, output
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
 from profile_pipeline.index.filters import Filters
+from profile_pipeline.index.rerank import Reranker, load_reranker
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.profiles import decisions_as_of, profiles_as_of
@@ -48,7 +49,15 @@ DECISION_COLUMNS = {
     "queued": "has_queued_messages",
     "team": "is_on_team",
 }
-MATCH_COLUMNS = {"score": "score", "user": "user_id", "name": "name", "text": "text"}
+MATCH_COLUMNS = {
+    "score": "score",
+    "user": "user_id",
+    "name": "name",
+    "what matches": "parts",
+    "decision": "decision",
+    "reasons": "decision_reasons",
+    "last event": "last_event_date",
+}
 QUARANTINE_COLUMNS = {
     "day": "partition_date",
     "kind": "kind",
@@ -105,23 +114,67 @@ def show_decisions(settings: Settings, as_of: date | None, decision: str | None,
         output.write(output.stream(warehouse, rows.order_by("user_id")), format, DECISION_COLUMNS)
 
 
-def show_match(settings: Settings, text: str, limit: int, format: Format, *, mode: Mode, filters: Filters) -> None:
+def show_match(
+    settings: Settings,
+    text: str,
+    limit: int,
+    format: Format,
+    *,
+    mode: Mode,
+    filters: Filters,
+    as_of: date | None,
+    rerank: bool,
+) -> None:
     """Print the profiles that fit a text best.
 
     Raises:
-        PipelineError: as `index.search.Searcher.search`.
+        PipelineError: no reranker is set, or as `index.search.Searcher.search`.
     """
-    output.write(matches(settings, text, limit, mode=mode, filters=filters).to_reader(), format, MATCH_COLUMNS)
+    if rerank and settings.reranker is None:
+        raise PipelineError(
+            "there is nothing to rerank by; set PROFILE_PIPELINE_RERANKER to module:function, or to the folder or name "
+            "of a cross-encoder"
+        )
+    reranker = settings.reranker if rerank else None
+    _show_hits(matches(settings, text, limit, mode=mode, filters=filters, as_of=as_of, reranker=reranker), format)
 
 
 def matches(
-    settings: Settings, text: str, limit: int, *, mode: Mode = Mode.VECTOR, filters: Filters | None = None
+    settings: Settings,
+    text: str,
+    limit: int,
+    *,
+    mode: Mode = Mode.HYBRID,
+    filters: Filters | None = None,
+    as_of: date | None = None,
+    reranker: str | None = None,
 ) -> pa.Table:
     """The profiles that fit a text best, while a terminal is told what takes the time."""
-    searcher = Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model))
-    doing = "searching" if mode is Mode.TEXT else "loading the model and searching"
+    doing = "searching" if mode is Mode.TEXT and reranker is None else "loading the model and searching"
     with Console(stderr=True).status(doing):
-        return searcher.search(text, mode=mode, filters=filters, limit=limit)
+        searcher = _searcher(settings, load_reranker(reranker) if reranker else None)
+        return searcher.search(text, mode=mode, filters=filters, as_of=as_of, limit=limit, with_parts=True)
+
+
+def show_similar(
+    settings: Settings, user_id: str, limit: int, format: Format, *, filters: Filters, as_of: date | None
+) -> None:
+    """Print the profiles most like that of a user.
+
+    Raises:
+        PipelineError: as `index.search.Searcher.similar`.
+    """
+    _show_hits(_searcher(settings).similar(user_id, filters=filters, as_of=as_of, limit=limit, with_parts=True), format)
+
+
+def _searcher(settings: Settings, reranker: Reranker | None = None) -> Searcher:
+    return Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model), reranker)
+
+
+def _show_hits(hits: pa.Table, format: Format) -> None:
+    if format == "table" and hits.num_rows:
+        print(f"decisions as of {hits['as_of'][0]}; --as-of names another day", file=sys.stderr)
+    output.write(hits.to_reader(), format, MATCH_COLUMNS)
 
 
 def show_quarantine(

@@ -111,6 +111,10 @@ class Steps:
         told = progress_in_words(done, total, time.monotonic() - self._started)
         self._note(f"embedding: {told}", done / (total + 1))
 
+    def searching(self, done: int, total: int) -> None:
+        """Some of the running step's queries are answered."""
+        self._note(f"searching: {done:,} of {total:,} queries", done / (total + 1))
+
     def reading(self, progress: Reading) -> None:
         """Some of the running step's documents are read."""
         self._note(str(progress), progress.documents / (progress.total + 1) if progress.total else 0.0)

@@ -96,11 +96,11 @@ def _wanted(table: Any) -> set[str]:
 
 def _make(table: Any, name: str, rows: int) -> None:
     # As in `store`: takes a second.
-    from lancedb.index import FTS, Bitmap, BTree, IvfRq, LabelList  # noqa: PLC0415
+    from lancedb.index import Bitmap, BTree, IvfRq, LabelList  # noqa: PLC0415
 
     column = name.rpartition("_")[0]
     if name == TEXT_INDEX:
-        config: Any = FTS()
+        config: Any = word_index()
     elif name == VECTOR_INDEX:
         config = IvfRq(distance_type="dot", num_partitions=_partitions(rows), num_bits=BITS)
     elif column == "tags":
@@ -108,6 +108,13 @@ def _make(table: Any, name: str, rows: int) -> None:
     else:
         config = Bitmap() if column in LABEL_COLUMNS else BTree()
     table.create_index(column, config=config, name=name, replace=True)
+
+
+def word_index() -> Any:
+    """How texts are cut into words, and words compared: in lower case, stemmed, in English, without its commonest."""
+    from lancedb.index import FTS  # noqa: PLC0415  # as in `store`
+
+    return FTS()
 
 
 def _partitions(rows: int) -> int:

@@ -180,7 +180,7 @@ class SentenceTransformerEmbedder:
         return model
 
     def _read(self) -> Any:
-        with _quiet():
+        with quiet():
             # Takes seconds, and most commands embed nothing.
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
@@ -278,7 +278,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 
     wanted: dict[str, Any] = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": list(OTHER_BACKENDS)}
-    with _quiet():
+    with quiet():
         try:
             return Path(snapshot_download(_qualified(name), local_files_only=True, **wanted))
         except LocalEntryNotFoundError:
@@ -318,7 +318,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the progress bars and warnings of the libraries off the terminal, whose output people parse."""
     from huggingface_hub.utils import (  # noqa: PLC0415  # as in `_from_hub`
         are_progress_bars_disabled,

@@ -5,6 +5,8 @@ does not: the search (`search.py`).
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.store import FILTER_COLUMNS
+from profile_pipeline.index.clock import CLOCK_WORDS, at
+from profile_pipeline.index.store import FILTER_COLUMNS, is_one_of, quoted
 
 FILTERABLE = ("user_id", *FILTER_COLUMNS, "text")
 
@@ -25,8 +28,8 @@ class Filters:
     """What must hold for a profile to be found; all that is given must.
 
     Attributes:
-        where: a condition in SQL on the columns of the index.
-        can_send: the day on which a new message must be allowed; the clock is that of this day.
+        where: a condition in SQL on the columns of the index and the words of `CLOCK_WORDS`.
+        can_send: a new message must be allowed.
         neighborhoods: where the person lives or works, any of them.
         tags: labels of the profile, all of them.
         min_score: the least personalization score.
@@ -34,56 +37,68 @@ class Filters:
     """
 
     where: str | None = None
-    can_send: date | None = None
+    can_send: bool = False
     neighborhoods: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     min_score: int | None = None
     attended_since: date | None = None
 
-    @property
-    def sql(self) -> str | None:
-        """The condition in SQL; nothing when everybody may be found."""
-        parts = [] if self.where is None else [f"({self.where})"]
-        if self.can_send is not None:
-            parts.append(f"(next_eligible_date IS NULL OR next_eligible_date <= DATE '{self.can_send}')")
+    def condition(self, day: date) -> str | None:
+        """The condition in LanceDB's SQL as of a day; nothing when everybody may be found."""
+        parts = [] if self.where is None else [f"({at(self.where, day)})"]
+        if self.can_send:
+            parts.append(at("can_send_new_message", day))
         if self.neighborhoods:
-            names = ", ".join(map(_quoted, self.neighborhoods))
-            parts.append(f"(home_neighborhood IN ({names}) OR work_neighborhood IN ({names}))")
+            places = ("home_neighborhood", "work_neighborhood")
+            parts.append(f"({' OR '.join(is_one_of(place, self.neighborhoods) for place in places)})")
         # Tags are in lower case.
-        parts += [f"array_has_any(tags, [{_quoted(tag.lower())}])" for tag in self.tags]
+        parts += [f"array_has_any(tags, [{quoted(tag.lower())}])" for tag in self.tags]
         if self.min_score is not None:
             parts.append(f"personalization_score >= {self.min_score}")
         if self.attended_since is not None:
             parts.append(f"last_event_date >= DATE '{self.attended_since}'")
         return " AND ".join(parts) or None
 
-    def check(self, table: Any) -> None:
+    def check(self, table: Any, day: date) -> None:
         """Make sure that the condition can be put to a version, and names what exists there.
 
         Raises:
             PipelineError: the SQL is wrong, or a neighbourhood or tag is nobody's.
         """
         if self.where is not None:
-            try:
-                table.count_rows(self.where)
-            except (ValueError, RuntimeError) as error:
-                raise PipelineError(wrong_filter(self.where, str(error))) from None
+            with self.blamed():
+                table.count_rows(at(self.where, day))
         for name in self.neighborhoods:
-            if not table.count_rows(Filters(neighborhoods=(name,)).sql):
+            if not table.count_rows(Filters(neighborhoods=(name,)).condition(day)):
                 exist = _values(table, "home_neighborhood", "work_neighborhood")
                 raise PipelineError(f"nobody lives or works in the neighborhood {name!r}; there are {exist}")
         for tag in self.tags:
-            if not table.count_rows(Filters(tags=(tag,)).sql):
+            if not table.count_rows(Filters(tags=(tag,)).condition(day)):
                 raise PipelineError(f"nobody has the tag {tag.lower()!r}; there are {_values(table, 'tags')}")
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Tell what LanceDB says against a query as said against `where`; some of it shows in the query alone.
+
+        Raises:
+            PipelineError: LanceDB said something, and there is a `where`.
+        """
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            if self.where is None or isinstance(error, PipelineError):
+                raise
+            raise PipelineError(wrong_filter(self.where, str(error))) from error
 
 
 def wrong_filter(where: str, message: str) -> str:
     """Say what is wrong with a filter, without the parts of LanceDB's message that help nobody."""
     reason = re.sub(r"(Invalid input|Invalid user input|Schema error|Error during planning)[:,] ", "", message)
-    reason = re.sub(r" Valid fields are .*|, /\S+\.rs:\d+:\d+", "", " ".join(reason.split())).rstrip(".")
+    noise = r" Valid fields are .*|This issue was likely caused .*|, /\S+\.rs:\d+:\d+"
+    reason = re.sub(noise, "", " ".join(reason.split())).strip().rstrip(".")
     return (
         f"the filter {where!r} cannot be used: {reason}; "
-        f"columns: {', '.join(FILTERABLE)}; "
+        f"columns: {', '.join(FILTERABLE)}, and as of the day {', '.join(CLOCK_WORDS)}; "
         "write a day as DATE '2024-01-31' and a list as array_has(tags, 'vegan')"
     )
 
@@ -99,7 +114,3 @@ def _values(table: Any, *columns: str) -> str:
     ordered = sorted(counts, key=lambda value: (-counts[value], value))
     more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
     return ", ".join(ordered[:SHOWN]) + more
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

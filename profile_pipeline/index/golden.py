@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.search import Mode, Searcher
+from profile_pipeline.index.store import is_one_of
 
 ANSWERS = 10
 """The hits that count, unless more users are expected: a first page."""
@@ -129,6 +130,5 @@ def shortfall(answers: Sequence[Answer], least: float) -> str | None:
 
 
 def _known(table: Any, users: set[str]) -> set[str]:
-    quoted = ", ".join("'" + user.replace("'", "''") + "'" for user in sorted(users))
-    found = table.search().where(f"user_id IN ({quoted})").select(["user_id"]).limit(len(users)).to_arrow()
+    found = table.search().where(is_one_of("user_id", sorted(users))).select(["user_id"]).limit(len(users)).to_arrow()
     return set(found["user_id"].to_pylist())

@@ -1,34 +1,35 @@
-"""Finding profiles by meaning, by words, or by both.
+"""Finding profiles: those that fit a text, and those like a given one.
 
-What belongs here: the query on the served version and the errors of those who ask. What does not: how a
-version comes about (`build.py`), its indexes (`acceleration.py`) and conditions (`filters.py`).
+What belongs here: a search of the served version from question to answer, and the errors of those who ask. What
+does not: how profiles are ranked (`ranking.py`), conditions (`filters.py`), and how a version comes about
+(`build.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.acceleration import TEXT_INDEX, partitioned
+from profile_pipeline.index import parts
+from profile_pipeline.index.clock import CLOCK_COLUMNS, READ_FOR_CLOCK, with_clock
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.filters import FILTERABLE, Filters
-from profile_pipeline.index.store import PRODUCTION, IndexStore
-from profile_pipeline.index.versions import describe
+from profile_pipeline.index.ranking import OpenVersion, fuse
+from profile_pipeline.index.rerank import RERANKED_AT_LEAST, Reranker, reranked
+from profile_pipeline.index.store import PRODUCTION, IndexStore, is_one_of
+from profile_pipeline.index.versions import described
 
-RESULT_COLUMNS = FILTERABLE
-
-FUSION_CONSTANT = 60
-"""The k of reciprocal rank fusion: Cormack, Clarke and Büttcher, SIGIR 2009, who found 60 good on all they tried."""
+RESULT_COLUMNS = (*FILTERABLE, *CLOCK_COLUMNS)
+"""What can be told of a profile, besides its score: what is stored, and what follows from it as of a day."""
 
 FUSED_AT_LEAST = 50
 """Profiles that each of the two searches hands to the fusion: one that both rank lower is on no first page."""
-
-ALL_PARTITIONS = 1 << 16
-"""More partitions than any index has, so all are read. A filter keeps too few rows in a partition for the
-number that is enough without it."""
 
 
 class Mode(StrEnum):
@@ -43,31 +44,45 @@ class Mode(StrEnum):
     HYBRID = "hybrid"
 
 
-RANKED_SCHEMA = pa.schema({"score": pa.float64(), "user_id": pa.string(), "_rowid": pa.uint64()})
-"""A ranking, before the profiles themselves are read."""
+@dataclass(frozen=True)
+class Question:
+    """What is looked for: a text, how, and the text as the version's model sees it; by words alone nothing does."""
+
+    text: str
+    mode: Mode
+    vector: np.ndarray | None = None
 
 
 class Searcher:
     """Searches the served version, which it keeps open, and follows when another is promoted; or one version."""
 
-    def __init__(self, store: IndexStore, embedder: Embedder, version: int | None = None) -> None:
-        """Name the index, the model of the version, and which one, if not the served; nothing is opened yet."""
+    def __init__(
+        self, store: IndexStore, embedder: Embedder, reranker: Reranker | None = None, version: int | None = None
+    ) -> None:
+        """Name the index and the model of its served version; nothing is opened yet.
+
+        Args:
+            store: the index.
+            embedder: the model.
+            reranker: has the last word on the order and the scores of `search`.
+            version: the number of a version to search instead of the served one.
+        """
         self._store = store
         self._embedder = embedder
-        self._version = version
-        self._table: Any = None
-        self._probes = 0
-        self._has_words = False
-        self._checked: set[Filters] = set()
+        self._reranker = reranker
+        self._number = version
+        self._opened: OpenVersion | None = None
 
     def search(
         self,
         text: str,
         *,
-        mode: Mode = Mode.VECTOR,
+        mode: Mode = Mode.HYBRID,
         filters: Filters | None = None,
+        as_of: date | None = None,
         limit: int = 10,
         columns: Sequence[str] = RESULT_COLUMNS,
+        with_parts: bool = False,
     ) -> pa.Table:
         """The profiles that fit a text best, best first, equal scores by user.
 
@@ -75,13 +90,17 @@ class Searcher:
             text: what to look for.
             mode: how profiles are ranked.
             filters: who may be found; nothing for everybody. They apply before the limit.
+            as_of: the day whose clock counts in filters and columns; nothing for the day of the served version.
             limit: how many profiles at most, at least 1.
             columns: what to tell of each; all of them take as long to read as the search itself.
+            with_parts: whether to tell which sentences match, too; by meaning, those of everyone found are embedded.
 
         Returns:
-            `score`, then the columns. The score is the cosine similarity, -1 to
-            1, by vector; BM25 by text, and only profiles that share a word are found; by both, the sum of
-            1 / (60 + rank) over the two rankings.
+            `score`, then the columns, then `parts` if asked for: at most two sentences of the indexed text, best
+            first. The score is the cosine similarity, -1 to 1, by vector; BM25 by text, and only profiles that
+            share a word are found; by both, the sum of 1 / (60 + rank) over the two rankings as a share of the
+            most it can be, so that 1 is first in both. Sentences are ranked
+            likewise. A reranker gives scores of its own to the best 50 at least.
 
         Raises:
             PipelineError: the text is blank, the limit too small, the filter wrong, there is no index yet, or
@@ -89,90 +108,122 @@ class Searcher:
         """
         if not text.strip():
             raise PipelineError("the text to match is blank; say what to look for, such as 'vegans who like wine'")
-        if limit < 1:
-            raise PipelineError(f"the limit {limit} is too small; ask for at least 1 profile")
-        table = self.table()
-        filters = filters or Filters()
-        if filters not in self._checked:
-            # Before the model is loaded, which takes seconds.
-            filters.check(table)
-            self._checked.add(filters)
-        if mode is Mode.TEXT:
-            ranked = self._by_text(text, filters.sql, limit)
-        else:
-            vector = self._embedder.embed([text])[0]
-            ranked = self.nearest(vector, filters.sql, limit if mode is Mode.VECTOR else max(limit, FUSED_AT_LEAST))
-            if mode is Mode.HYBRID:
-                ranked = fuse([ranked, self._by_text(text, filters.sql, max(limit, FUSED_AT_LEAST))]).slice(0, limit)
-        return self._complete(ranked, list(columns))
+        chosen = filters or Filters()
 
-    def nearest(self, vector: Any, where: str | None, limit: int) -> pa.Table:
-        """`score`, `user_id` and `_rowid` of the profiles nearest to a vector of unit length, best first."""
-        query = self.table().search(vector, vector_column_name="vector")
-        if self._probes:
-            query = partitioned(query, self._probes if where is None else ALL_PARTITIONS)
-        else:
-            query = query.distance_type("dot").bypass_vector_index()
-        found = self._run(query, where, limit, "_distance")
-        # LanceDB's distance of two vectors is 1 minus their inner product.
-        return _ranked(found, pc.subtract(1.0, found["_distance"].cast(pa.float64())))
+        def answer(version: OpenVersion) -> pa.Table:
+            day = _day(version, as_of)
+            where = _condition(version, chosen, day, limit)
+            question = Question(text, mode, None if mode is Mode.TEXT else self._embedded(version, text))
+            with chosen.blamed():
+                count = max(limit, RERANKED_AT_LEAST) if self._reranker else limit
+                ranked = _ranked(version, question, where, count)
+            if self._reranker:
+                texts = version.complete(ranked, ["text"])["text"].to_pylist()
+                ranked = reranked(ranked, text, texts, self._reranker).slice(0, limit)
+            told = _told(version, ranked, day, columns)
+            return self._with_parts(told, version, ranked, question) if with_parts else told
 
-    def _by_text(self, text: str, where: str | None, limit: int) -> pa.Table:
-        """As `nearest`, of the profiles that share words with a text."""
-        if not self._has_words:
-            raise PipelineError("the index was built before it could be searched by words; build the index again")
-        query = self._table.search(text, query_type="fts", fts_columns="text")
-        found = self._run(query, where, limit, "_score")
-        return _ranked(found, found["_score"].cast(pa.float64()))
+        return self._answered(answer)
 
-    @staticmethod
-    def _run(query: Any, where: str | None, limit: int, score: str) -> pa.Table:
-        if where is not None:
-            query = query.where(where, prefilter=True)
-        return query.limit(limit).select(["user_id", score]).with_row_id(True).to_arrow()
+    def similar(
+        self,
+        user_id: str,
+        *,
+        filters: Filters | None = None,
+        as_of: date | None = None,
+        limit: int = 10,
+        columns: Sequence[str] = RESULT_COLUMNS,
+        with_parts: bool = False,
+    ) -> pa.Table:
+        """The profiles most like a user's, by the vectors of the served version; the user is left out.
 
-    def _complete(self, ranked: pa.Table, columns: list[str]) -> pa.Table:
-        """The ranked profiles with their columns."""
-        if not ranked.num_rows:
-            fields = [pa.field("score", pa.float64()), *(self._table.schema.field(name) for name in columns)]
-            return pa.schema(fields).empty_table()
-        read = ["user_id", *(name for name in columns if name != "user_id")]
-        rows = self._table.take_row_ids(ranked["_rowid"].to_pylist()).select(read)
-        found = rows.to_arrow()
-        # LanceDB gives rows in an order of its own.
-        found = found.take(pc.index_in(ranked["user_id"], value_set=found["user_id"]))
-        return found.select(columns).add_column(0, "score", ranked["score"])
+        Nothing is embedded, so the model need not be there.
+
+        Args:
+            user_id: whom the others should be like.
+            filters: as for `search`; they need not hold for the user.
+            as_of: the day whose clock counts in filters and columns; nothing for the day of the served version.
+            limit: how many profiles at most, at least 1.
+            columns: what to tell of each.
+            with_parts: whether to tell which sentences share words with the user's text, too.
+
+        Returns:
+            `score`, the cosine similarity, then the columns, then `parts` if asked for; best first, equal scores by
+            user.
+
+        Raises:
+            PipelineError: the user is not in the index, the limit too small, the filter wrong, there is no index
+                yet, or it was built with other columns.
+        """
+        chosen = filters or Filters()
+
+        def answer(version: OpenVersion) -> pa.Table:
+            day = _day(version, as_of)
+            where = _condition(version, chosen, day, limit)
+            user = _stored(version, user_id, ["vector", "text"])
+            with chosen.blamed():
+                # One more, for the user, whom nobody is nearer to.
+                ranked = version.nearest(user["vector"].values.to_numpy(), where, limit + 1)
+            others = ranked.filter(pc.not_equal(ranked["user_id"], user_id)).slice(0, limit)
+            told = _told(version, others, day, columns)
+            question = Question(user["text"].as_py(), Mode.TEXT)
+            return self._with_parts(told, version, others, question) if with_parts else told
+
+        return self._answered(answer)
 
     def table(self) -> Any:
         """The LanceDB table at the version to search: the open one, unless another was promoted.
 
         Raises:
-            PipelineError: there is none, or it was built with another model or other columns.
+            PipelineError: there is none, or it was built with other columns.
         """
-        if self._table is not None and self._is_current():
-            return self._table
-        table = self._store.open_served() if self._version is None else self._store.open_version(self._version)
-        served = describe(table)
-        if served is None:
-            raise PipelineError(
-                "the index was built by an earlier release; run `profile-pipeline build` to build it again"
-            )
-        if served.model != self._embedder.model:
-            raise PipelineError(
-                f"the index was built with the model {served.model}, but EMBEDDING_MODEL is {self._embedder.model}; "
-                "set it back, or build the index again"
-            )
-        absent = [name for name in RESULT_COLUMNS if name not in table.schema.names]
+        return self._version().table
+
+    def _version(self) -> OpenVersion:
+        if self._opened is not None and self._is_current(self._opened):
+            return self._opened
+        table = self._store.open_served() if self._number is None else self._store.open_version(self._number)
+        served = described(table)
+        absent = [name for name in (*FILTERABLE, *READ_FOR_CLOCK) if name not in table.schema.names]
         if absent:
             raise PipelineError(
                 f"the index was built before there was a column {', '.join(absent)}; build the index again"
             )
-        self._table, self._probes, self._checked = table, served.probes, set()
-        self._has_words = TEXT_INDEX in {index.name for index in table.list_indices()}
-        return table
+        self._opened = OpenVersion.of(table, served)
+        return self._opened
 
-    def _is_current(self) -> bool:
-        return self._version is not None or self._table.tags.get_version(PRODUCTION) == self._table.version
+    def _is_current(self, opened: OpenVersion) -> bool:
+        return self._number is not None or opened.table.tags.get_version(PRODUCTION) == opened.served.version
+
+    def _answered(self, answer: Callable[[OpenVersion], pa.Table]) -> pa.Table:
+        """What a version answers; once more if it was dropped meanwhile, as it is when somebody is forgotten."""
+        version = self._version()
+        try:
+            return answer(version)
+        except Exception:
+            if self._is_current(version):
+                raise
+        return answer(self._version())
+
+    def _with_parts(self, told: pa.Table, version: OpenVersion, ranked: pa.Table, question: Question) -> pa.Table:
+        """Add `parts`, the sentences of those found that match the question, as the profiles were ranked."""
+        texts = version.complete(ranked, ["text"])["text"].to_pylist()
+        rankings = []
+        if question.vector is not None:
+            rankings.append(parts.by_meaning(question.vector, texts, self._embedder))
+        if question.mode is not Mode.VECTOR:
+            rankings.append(parts.by_words(question.text, texts))
+        return told.append_column("parts", pa.array(parts.best(*rankings), pa.list_(pa.string())))
+
+    def _embedded(self, version: OpenVersion, text: str) -> np.ndarray:
+        """A text as the version's model sees it."""
+        if version.served.model != self._embedder.model:
+            raise PipelineError(
+                f"the index was built with the model {version.served.model}, but EMBEDDING_MODEL is "
+                f"{self._embedder.model}; set it back, or build the index again"
+            )
+        vector: np.ndarray = self._embedder.embed([text])[0]
+        return vector
 
 
 def match(
@@ -182,28 +233,71 @@ def match(
     where: str | None,
     limit: int,
     *,
-    mode: Mode = Mode.VECTOR,
+    mode: Mode = Mode.HYBRID,
     filters: Filters | None = None,
 ) -> pa.Table:
     """One search, as `Searcher.search`; `where` is for `filters` that are only a condition in SQL."""
     return Searcher(store, embedder).search(text, mode=mode, filters=filters or Filters(where), limit=limit)
 
 
-def fuse(rankings: list[pa.Table]) -> pa.Table:
-    """Reciprocal rank fusion: the sum over the rankings of 1 / (60 + rank), best first, equal sums by user.
+def _day(version: OpenVersion, as_of: date | None) -> date:
+    """The day to answer as of.
 
-    Args:
-        rankings: `score`, `user_id` and `_rowid` each, best first.
+    Raises:
+        PipelineError: it is before the day of the version, which knows what came later.
     """
-    sums: dict[tuple[str, int], float] = {}
-    for ranking in rankings:
-        for rank, key in enumerate(zip(ranking["user_id"].to_pylist(), ranking["_rowid"].to_pylist(), strict=True), 1):
-            sums[key] = sums.get(key, 0) + 1 / (FUSION_CONSTANT + rank)
-    rows = [{"score": score, "user_id": user, "_rowid": row} for (user, row), score in sums.items()]
-    return _ranked(pa.Table.from_pylist(rows, schema=RANKED_SCHEMA))
+    known = version.served.as_of
+    if as_of is not None and as_of < known:
+        raise PipelineError(
+            f"the index tells of profiles as of {known} and cannot forget what came after {as_of}; name {known} or "
+            f"a later day, or ask `profile-pipeline profiles --as-of {as_of}`"
+        )
+    return as_of or known
 
 
-def _ranked(found: pa.Table, score: Any | None = None) -> pa.Table:
-    if score is not None:
-        found = found.append_column("score", score)
-    return found.select(RANKED_SCHEMA.names).sort_by([("score", "descending"), ("user_id", "ascending")])
+def _condition(version: OpenVersion, filters: Filters, day: date, limit: int) -> str | None:
+    """The filters in SQL, once it is certain that they and the limit can be put to a version.
+
+    Raises:
+        PipelineError: they cannot. This is told before a model is loaded, which takes seconds.
+    """
+    if limit < 1:
+        raise PipelineError(f"the limit {limit} is too small; ask for at least 1 profile")
+    if (filters, day) not in version.usable:
+        filters.check(version.table, day)
+        version.usable.add((filters, day))
+    return filters.condition(day)
+
+
+def _ranked(version: OpenVersion, question: Question, where: str | None, limit: int) -> pa.Table:
+    if question.vector is None:
+        return version.by_words(question.text, where, limit)
+    if question.mode is Mode.VECTOR:
+        return version.nearest(question.vector, where, limit)
+    count = max(limit, FUSED_AT_LEAST)
+    near, alike = version.nearest(question.vector, where, count), version.by_words(question.text, where, count)
+    return fuse([near, alike]).slice(0, limit)
+
+
+def _told(version: OpenVersion, ranked: pa.Table, day: date, columns: Sequence[str]) -> pa.Table:
+    """`score` and the columns of ranked profiles; those of the clock as of the day."""
+    stored = [name for name in columns if name not in CLOCK_COLUMNS]
+    if len(stored) == len(columns):
+        return version.complete(ranked, stored)
+    read = [*stored, *(name for name in READ_FOR_CLOCK if name not in stored)]
+    return with_clock(version.complete(ranked, read), day).select(["score", *columns])
+
+
+def _stored(version: OpenVersion, user_id: str, columns: list[str]) -> dict[str, Any]:
+    """Columns of one user, as PyArrow values.
+
+    Raises:
+        PipelineError: the user is not in the version.
+    """
+    found = version.table.search().where(is_one_of("user_id", [user_id])).select(columns).limit(1).to_arrow()
+    if not found.num_rows:
+        raise PipelineError(
+            f"there is no user {user_id!r} in the index, which has profiles with at least one tag; "
+            f"`profile-pipeline profiles --user {user_id}` tells what is known of a user"
+        )
+    return {name: found[name][0] for name in columns}

@@ -42,15 +42,19 @@ def with_clock(profiles: ir.Table, as_of: ir.DateValue, policy: Policy) -> ir.Ta
         as_of: the day to read a row as of: one for all, or a column of `profiles`.
         policy: when a user has lapsed.
     """
-    rows = profiles.mutate(as_of=as_of)
-    rows = rows.mutate(
+    rows = with_counted_days(profiles.mutate(as_of=as_of))
+    rows = with_summary(with_decision(rows), policy, as_of_day=True)
+    return rows.select(*USER_PROFILES.columns, *CLOCK_FIELDS)
+
+
+def with_counted_days(rows: ir.Table) -> ir.Table:
+    """Add the `days_since_…` and `average_events_per_month` to rows with the dates of a profile and `as_of`."""
+    return rows.mutate(
         days_since_last_event=rows.as_of.delta(rows.last_event_date, unit="day"),
         average_events_per_month=average_events_per_month(rows),
         days_since_last_message=rows.as_of.delta(rows.last_message_sent_date, unit="day"),
         days_since_last_order=rows.as_of.delta(rows.last_order_date, unit="day"),
     )
-    rows = with_summary(with_decision(rows), policy, as_of_day=True)
-    return rows.select(*USER_PROFILES.columns, *CLOCK_FIELDS)
 
 
 def average_events_per_month(profile: ir.Table) -> ir.FloatingColumn:

@@ -134,7 +134,19 @@ def test_no_arguments_print_help_with_examples() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["build", "profiles", "decisions", "match", "quarantine", "quarantine replay", "sample", "demo"]
+    "command",
+    [
+        "build",
+        "profiles",
+        "decisions",
+        "match",
+        "similar",
+        "evaluate",
+        "quarantine",
+        "quarantine replay",
+        "sample",
+        "demo",
+    ],
 )
 def test_each_command_shows_an_example_of_itself(fresh: Terminal, command: str) -> None:
     assert f"profile-pipeline {command}" in fresh.call(*command.split(), "--help").out.split("Example", 1)[1]
@@ -330,6 +342,25 @@ def test_match_prints_the_nearest_profiles(terminal: Terminal, monkeypatch: pyte
     assert 0 < json.loads(told.out)[0]["score"] <= 1
 
 
+def test_a_hit_has_the_decision_of_the_day_without_the_warehouse(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SentenceTransformerEmbedder", lambda name: BagOfWords(model_identity()))
+    day = "2024-06-30"
+    decided = {
+        row["user_id"]: row for row in json.loads(terminal.call("decisions", "--as-of", day, "--format", "json").out)
+    }
+    # Locked as by a run that writes.
+    with duckdb.connect(str(terminal.folder / "home" / "warehouse.duckdb")):
+        hits = json.loads(terminal.call("match", "hiking", "--as-of", day, "--format", "json").out)
+        table = terminal.call("similar", hits[0]["user_id"])
+    assert hits
+    for hit in hits:
+        shown = {name: hit[name] for name in ("as_of", "decision", "decision_reasons", "can_send_new_message")}
+        assert shown == {name: decided[hit["user_id"]][name] for name in shown}
+    assert "decisions as of" in table.err or "no rows" in table.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -337,7 +368,10 @@ def test_match_prints_the_nearest_profiles(terminal: Terminal, monkeypatch: pyte
         (("profiles", "--user", "user_003"), ("'user_003'",)),
         (("profiles", "--as-of", "2023-12-31"), ("2023-12-31", "begin on 2024-01-01", f"end on {LAST_DAY}")),
         (("match", "wine", "--where", "colour = 'red'"), ("colour = 'red'", "columns: user_id", "DATE '")),
+        (("match", "wine", "--as-of", "2024-01-01"), ("as of", "a later day", "profiles --as-of 2024-01-01")),
         (("match", " "), ("blank",)),
+        (("match", "wine", "--rerank"), ("PROFILE_PIPELINE_RERANKER", "module:function")),
+        (("similar", "nobody"), ("'nobody'", "profile-pipeline profiles --user nobody")),
         (("build", "--from", "2023-12-31"), ("2023-12-31", "2024-01-01", "PROFILE_PIPELINE_START_DATE")),
         (("build", "--from", "2024-02-02", "--to", "2024-02-01"), ("ends before it starts",)),
         (("quarantine", "replay", "--day", "2023-12-31"), ("2023-12-31", "2024-01-01", "PROFILE_PIPELINE_START_DATE")),
@@ -383,7 +417,7 @@ def test_a_wrong_environment_value_is_named(fresh: Terminal, variable: str, valu
 
 @pytest.mark.parametrize(
     "arguments",
-    [("profiles",), ("decisions",), ("quarantine",), ("quarantine", "replay"), ("match", "wine")],
+    [("profiles",), ("decisions",), ("quarantine",), ("quarantine", "replay"), ("match", "wine"), ("similar", "u")],
     ids=" ".join,
 )
 def test_reading_before_the_first_build_says_to_build(fresh: Terminal, arguments: tuple[str, ...]) -> None:

@@ -23,6 +23,7 @@ from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
+from profile_pipeline_tests.collection import write_collection
 from profile_pipeline_tests.indexing import BagOfWords
 from profile_pipeline_tests.unit.test_project_files import variables
 
@@ -92,6 +93,7 @@ def test_each_command_runs_and_prints_what_is_shown(
     # One folder for all, because some commands read what others wrote; without anybody's `.env`.
     folder = tmp_path_factory.getbasetemp() / "reader"
     folder.mkdir(exist_ok=True)
+    write_collection(folder / "scifact")
     environment = {name: value for name, value in os.environ.items() if name not in variables()} | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PROFILE_PIPELINE_HOME": str(home),

@@ -58,7 +58,7 @@ def test_a_search_by_words_that_nobody_shares_finds_nobody(store):
 def test_both_rankings_are_fused_by_reciprocal_ranks(store):
     result = match(store, "Bob loves red wine", BagOfWords(), None, 10, mode=Mode.HYBRID)
     scores = dict(zip(result["user_id"].to_pylist(), result["score"].to_pylist(), strict=True))
-    assert scores == {"bob": 2 / 61, "ann": 2 / 62, "cid": 1 / 63}
+    assert scores == pytest.approx({"bob": 1, "ann": 61 / 62, "cid": 61 / 63 / 2})
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -66,8 +66,7 @@ def test_both_rankings_are_fused_by_reciprocal_ranks(store):
     ("filters", "users"),
     [
         (Filters(), {"ann", "bob", "cid"}),
-        (Filters(can_send=date(2024, 2, 9)), {"bob"}),
-        (Filters(can_send=date(2024, 2, 10)), {"ann", "bob"}),
+        (Filters(can_send=True), {"ann", "bob"}),
         (Filters(neighborhoods=("Old Town",)), {"ann", "bob"}),
         (Filters(neighborhoods=("Old Town", "O'Hara Hill")), {"ann", "bob", "cid"}),
         (Filters(tags=("Vegan", "wine")), {"ann"}),
