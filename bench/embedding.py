@@ -65,7 +65,7 @@ def indexed(home: str) -> Generator[None, None, dict[str, int]]:
         pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
         yield
         report = pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
-    return {"embedded": report.embedded, "rows": report.rows}
+    return {"embedded": report.embedded, "rows": report.served.rows}
 
 
 def home_with_summaries(bench: Bench) -> Path:

@@ -23,13 +23,19 @@ from profile_pipeline import features, profiles
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import Progress as Reading
 from profile_pipeline.history import as_of_join, versions
-from profile_pipeline.index.build import BuildReport, Stage
+from profile_pipeline.index.build import BuildReport, Golden, Stage
 from profile_pipeline.index.build import build as build_index
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.embedding import Progress as EmbeddingProgress
+from profile_pipeline.index.golden import Answer, ask, read_golden_queries, shortfall
+from profile_pipeline.index.health import Health, verify
+from profile_pipeline.index.search import Searcher
 from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
+from profile_pipeline.index.text import TEXT_RECIPE
 from profile_pipeline.index.text import user_summaries as summaries_of
+from profile_pipeline.index.versions import IndexVersion, served_or_error
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_sequence
+from profile_pipeline.policy import Policy
 from profile_pipeline.replay import replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, source_for
@@ -167,19 +173,79 @@ def profile_index(
     settings: Settings,
     embedder: Embedder,
     *,
+    forgetting: bool = False,
     on_stage: Callable[[Stage], None] = lambda stage: None,
     on_progress: EmbeddingProgress | None = None,
 ) -> BuildReport:
-    """Bring the index up to the latest day with profiles, and promote the version that results."""
+    """Bring the index up to the latest day with profiles, and promote the version that results.
+
+    Args:
+        warehouse: only read.
+        settings: where the index and its golden queries are, and what they have to find.
+        embedder: the model.
+        forgetting: leave no other version on disk, as `index.build.build`.
+        on_stage: told after each stage.
+        on_progress: told how many texts are embedded.
+
+    Raises:
+        PipelineError: nothing is computed yet, or as `index.build.build`.
+    """
     day = last_computed_day(warehouse)
     return build_index(
         IndexStore(settings.index_path),
-        indexable_profiles(warehouse, day).to_pyarrow(),
+        indexable_profiles(warehouse, day, settings.policy).to_pyarrow(),
         embedder,
         as_of=day,
+        golden=golden_queries(settings),
+        kept_versions=settings.kept_index_versions,
+        forgetting=forgetting,
         on_stage=on_stage,
         on_progress=on_progress,
     )
+
+
+def golden_queries(settings: Settings) -> Golden:
+    """The questions that a new version of the index has to answer; none where there is no file of them.
+
+    Raises:
+        PipelineError: the file that a setting names is not there, or a line of it is wrong.
+    """
+    file = settings.golden_queries_path
+    return Golden(read_golden_queries(file) if file else (), settings.policy.min_golden_recall)
+
+
+@dataclass(frozen=True)
+class IndexState:
+    """What is served, beside what should be.
+
+    Attributes:
+        served: the served version.
+        as_of: the day of the profiles that it was compared with.
+        health: what separates the two, and what is wrong with its vectors.
+        answers: what the golden queries find in it; none if it is of another model than the settings name.
+        problems: what is wrong, in words; empty when nothing is.
+    """
+
+    served: IndexVersion
+    as_of: date
+    health: Health
+    answers: list[Answer]
+    problems: list[str]
+
+
+def verify_index(warehouse: Warehouse, settings: Settings, embedder: Embedder) -> IndexState:
+    """Compare the served version with the profiles of the latest day, and ask it the golden queries.
+
+    Raises:
+        PipelineError: nothing is computed or indexed yet, or the golden queries cannot be read.
+    """
+    store, day = IndexStore(settings.index_path), last_computed_day(warehouse)
+    served = served_or_error(store)
+    health = verify(store, indexable_profiles(warehouse, day, settings.policy).to_pyarrow(), embedder)
+    golden = golden_queries(settings)
+    answers = ask(Searcher(store, embedder), golden.queries, served.as_of) if served.model == embedder.model else []
+    missed = shortfall(answers, golden.min_recall)
+    return IndexState(served, day, health, answers, [*health.problems, *([missed] if missed else [])])
 
 
 PROFILE_TABLES = ("user_profiles", "user_summaries", "messaging_decisions")
@@ -295,16 +361,23 @@ def last_computed_day(warehouse: Warehouse) -> date:
     return day
 
 
-def indexable_profiles(warehouse: Warehouse, day: date) -> ir.Table:
+def indexable_profiles(warehouse: Warehouse, day: date, policy: Policy) -> ir.Table:
     """What the index should hold as of a day: the latest text of each user, with the profile that it tells of.
 
-    A profile whose summary is missing, because its run broke off, does not take its user out of the index.
+    A profile whose summary is missing, because its run broke off, does not take its user out of the index. Texts
+    that an earlier release made otherwise are made anew, so that one index holds texts of one recipe.
     """
     texts = warehouse.table("user_summaries").filter(_.partition_date <= day)
     latest = texts.group_by("user_id").agg(partition_date=_.partition_date.max())
-    told = texts.filter(_.text.notnull()).semi_join(latest, ["user_id", "partition_date"])
-    told = told.select("partition_date", "tags", "text", "text_hash", id="user_id")
-    joined = warehouse.table("user_profiles").join(told, ["id", "partition_date"])
+    told = texts.semi_join(latest, ["user_id", "partition_date"])
+    stored = warehouse.table("user_profiles")
+    is_current = told.text_recipe.fill_null(0) == TEXT_RECIPE
+    if warehouse.scalar(warehouse.ibis.compile((~is_current).sum())):
+        outdated = told.filter(~is_current).select("partition_date", id=_.user_id)
+        again = summaries_of(stored.semi_join(outdated, ["id", "partition_date"]), policy)
+        told = told.filter(is_current).union(again)
+    told = told.filter(_.text.notnull()).select("partition_date", "tags", "text", "text_hash", id="user_id")
+    joined = stored.join(told, ["id", "partition_date"])
     return joined.rename(user_id="id", profile_date="partition_date").select(INPUT_SCHEMA.names)
 
 

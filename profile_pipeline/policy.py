@@ -35,3 +35,6 @@ class Policy(BaseModel):
     max_deleted_share: float = Field(
         0.10, ge=0, le=1, description="Share of a source's records that may be gone at once; more is a fault."
     )
+    min_golden_recall: float = Field(
+        0.8, ge=0, le=1, description="Share of the users expected that golden queries must find in a new index."
+    )

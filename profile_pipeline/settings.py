@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     reconcile_hours: int = Field(
         20, ge=0, description="How often the keys of live sources are compared, to find what was deleted."
     )
+    golden_queries: Path | None = Field(
+        None, description="Questions that a new index must answer; golden_queries.jsonl beside the records if there."
+    )
+    kept_index_versions: int = Field(
+        3, ge=1, description="Promoted versions of the index that can be served again, with the one served."
+    )
     engine: Engine = Field(
         "duckdb", description="What computes the derived tables: DuckDB in this process, or Spark (an extra)."
     )
@@ -140,6 +146,13 @@ class Settings(BaseSettings):
     def index_path(self) -> Path:
         """The LanceDB folder."""
         return self.home / "lancedb"
+
+    @property
+    def golden_queries_path(self) -> Path | None:
+        """The file of golden queries; nothing where none is named and none stands beside files of users."""
+        beside = self.source_dir / "golden_queries.jsonl"
+        is_there = self.mongodb_uri is None and beside.is_file()
+        return self.golden_queries or (beside if is_there else None)
 
     @property
     def exports_path(self) -> Path:

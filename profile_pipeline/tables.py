@@ -274,6 +274,7 @@ USER_SUMMARIES = Table(
         "tags": ("array<string>", "Labels derived from facts; without one the profile is not indexed."),
         "text": ("string", "What is indexed: the summary and `Domains: …`; null without a tag."),
         "text_hash": ("string", "MD5 of the text; only a changed one is embedded."),
+        "text_recipe": ("int64", "How summary, tags and text were made; another release may make them otherwise."),
     },
 )
 

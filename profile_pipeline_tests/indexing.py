@@ -22,6 +22,8 @@ class BagOfWords:
         self.model = model
         self.dimension = dimension
         self.embedded: list[str] = []
+        self.revision: str | None = None
+        self.weights_sha256: str | None = None
 
     @property
     def runtime(self) -> str:

@@ -29,6 +29,8 @@ INTERRUPTED = 128 + signal.SIGINT
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 quarantined = typer.Typer(rich_markup_mode=None)
 app.add_typer(quarantined, name="quarantine")
+indexed = typer.Typer(rich_markup_mode=None)
+app.add_typer(indexed, name="index")
 
 Format = Literal["table", "json", "csv", "parquet"]
 
@@ -99,6 +101,7 @@ def profile_pipeline(
       profile-pipeline decisions --format csv > decisions.csv
       profile-pipeline match "vegetarians who love wine tastings" --where "age < 40"
       profile-pipeline similar user_001
+      profile-pipeline index history
       profile-pipeline check
       profile-pipeline verify
       profile-pipeline evaluate scifact
@@ -316,6 +319,76 @@ def quarantine_replay(
     from profile_pipeline.settings import load_settings
 
     replaying.replay_quarantine(load_settings(), day, kind, format)
+
+
+@indexed.callback(invoke_without_command=True)
+def index(context: typer.Context) -> None:
+    """Look after the versions of the index.
+
+    \b
+    Examples:
+      profile-pipeline index history
+      profile-pipeline index rollback
+      profile-pipeline index verify
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@indexed.command("history")
+def index_history(format: FormatOption = "table") -> None:
+    """Print the versions that are or were served and can be served again, newest first.
+
+    With each: when it was built and from which day's profiles, how many texts were embedded for it, what the golden
+    queries found, and in the formats for programs the revision and the hash of the model's weights.
+
+    \b
+    Example:
+      profile-pipeline index history
+    """
+    from profile_pipeline.cli import indexing
+    from profile_pipeline.settings import load_settings
+
+    indexing.show_history(load_settings(), format)
+
+
+@indexed.command("rollback")
+def index_rollback(
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="Which one. [default: the one served before]")
+    ] = None,
+    format: FormatOption = "table",
+) -> None:
+    """Serve an earlier version again, at once.
+
+    The version served now is kept. The next build begins with the one served, and brings it up to date.
+
+    \b
+    Examples:
+      profile-pipeline index rollback
+      profile-pipeline index rollback --to 12
+    """
+    from profile_pipeline.cli import indexing
+    from profile_pipeline.settings import load_settings
+
+    indexing.roll_back_index(load_settings(), to, format)
+
+
+@indexed.command("verify")
+def index_verify(format: FormatOption = "table") -> None:
+    """Compare the served version with the profiles, and ask it the golden queries.
+
+    Profiles that are missing, users who do not belong in it and rows that are out of date are named, and each vector
+    is looked at. What the golden queries found is printed. The exit code is 1 if anything is wrong.
+
+    \b
+    Example:
+      profile-pipeline index verify
+    """
+    from profile_pipeline.cli import indexing
+    from profile_pipeline.settings import load_settings
+
+    indexing.show_state(load_settings(), format)
 
 
 @app.command()

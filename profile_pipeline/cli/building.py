@@ -107,7 +107,7 @@ def _index(warehouse: Warehouse, settings: Settings, steps: Steps) -> None:
         SentenceTransformerEmbedder(settings.embedding_model),
         on_progress=steps.embedding,
     )
-    steps.finish("profile_index", report.rows, report.upserted + report.deleted, embedded=report.embedded)
+    steps.finish("profile_index", report.served.rows, report.upserted + report.deleted, embedded=report.embedded)
 
 
 def _remark_on_gaps(warehouse: Warehouse, settings: Settings) -> None:

@@ -43,7 +43,7 @@ def show_evaluation(settings: Settings, folder: Path, index: Path | None, format
         store = IndexStore(Path(place))
         steps.start("index")
         report = index_collection(collection, store, embedder, steps.embedding)
-        steps.finish("index", report.rows, report.upserted + report.deleted, embedded=report.embedded)
+        steps.finish("index", report.served.rows, report.upserted + report.deleted, embedded=report.embedded)
         steps.start("embed queries")
         searcher = Searcher(store, QueryEmbedder(collection, embedder, steps.embedding))
         steps.finish("embed queries", len(collection.queries), 0, embedded=len(collection.queries))
@@ -51,7 +51,7 @@ def show_evaluation(settings: Settings, folder: Path, index: Path | None, format
             steps.start(f"search by {mode}")
             found = search_collection(collection, searcher, mode, steps.searching)
             steps.finish(f"search by {mode}", len(found), 0)
-            size = {"queries": len(found), "documents": report.rows, "model": report.model}
+            size = {"queries": len(found), "documents": report.served.rows, "model": report.served.model}
             rows.append({"mode": mode.value, **asdict(measure(collection, found)), **size})
     _write(rows, format)
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from profile_pipeline.extraction import Progress as Reading
+from profile_pipeline.index.embedding import progress_in_words
 
 SECONDS_BETWEEN_LINES = 10
 """Where there is no terminal: often enough to see that it goes on, rarely enough for a log."""
@@ -107,10 +108,8 @@ class Steps:
 
     def embedding(self, done: int, total: int) -> None:
         """Some of the running step's texts are embedded."""
-        now = time.monotonic()
-        rate = done / max(now - self._started, 0.001)
-        detail = f"{done:,} of {total:,} texts, {rate:,.0f} a second, {_duration((total - done) / rate)} left"
-        self._note(f"embedding: {detail}", done / (total + 1))
+        told = progress_in_words(done, total, time.monotonic() - self._started)
+        self._note(f"embedding: {told}", done / (total + 1))
 
     def searching(self, done: int, total: int) -> None:
         """Some of the running step's queries are answered."""
@@ -137,9 +136,3 @@ class Steps:
     def seconds(self) -> float:
         """What the steps took together."""
         return sum(step.seconds for step in self.done)
-
-
-def _duration(seconds: float) -> str:
-    """`45 s`, or `2 min 05 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -13,11 +13,9 @@ from profile_pipeline import build
 from profile_pipeline.checks import CHECKS, Check, broken_cases
 from profile_pipeline.defs.daily import WAREHOUSE_POOL, failing_well
 from profile_pipeline.defs.partitions import DAILY
-from profile_pipeline.defs.reporting import verification_metadata
+from profile_pipeline.defs.reporting import index_state_metadata, verification_metadata
 from profile_pipeline.defs.resources import WarehouseResource
 from profile_pipeline.index.embedding import Embedder
-from profile_pipeline.index.health import verify as verify_index
-from profile_pipeline.index.store import IndexStore
 from profile_pipeline.settings import Settings
 from profile_pipeline.verification import SAMPLE_USERS, verify
 
@@ -84,18 +82,22 @@ def user_profiles_have_the_latest_partition(warehouse: WarehouseResource) -> dg.
 
 @dg.asset_check(asset="profile_index", pool=WAREHOUSE_POOL)
 def profile_index_matches_profiles(
-    warehouse: WarehouseResource, embedder: dg.ResourceParam[Embedder], settings: dg.ResourceParam[Settings]
+    context: dg.AssetCheckExecutionContext,
+    warehouse: WarehouseResource,
+    embedder: dg.ResourceParam[Embedder],
+    settings: dg.ResourceParam[Settings],
 ) -> dg.AssetCheckResult:
-    """The served version holds each indexable profile once and up to date, and texts find themselves first."""
-    with warehouse.open() as opened:
-        day = build.last_computed_day(opened)
-        wanted = build.indexable_profiles(opened, day).to_pyarrow()
-    health = verify_index(IndexStore(settings.index_path), wanted, embedder)
+    """The served version holds each indexable profile once and up to date, and finds what it should.
+
+    Sampled texts find themselves first, and the golden queries the users expected.
+    """
+    with failing_well(context), warehouse.open() as opened:
+        state = build.verify_index(opened, settings, embedder)
     return dg.AssetCheckResult(
-        passed=not health.problems,
+        passed=not state.problems,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(health.problems) or None,
-        metadata={"rows": health.rows, "sampled": health.sampled, "as_of": day.isoformat()},
+        description="; ".join(state.problems) or None,
+        metadata=index_state_metadata(state),
     )
 
 

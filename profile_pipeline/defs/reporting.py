@@ -5,13 +5,15 @@ What belongs here: metadata. What does not: computing what it shows.
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from profile_pipeline.build import Computed
+from profile_pipeline.build import Computed, IndexState
 from profile_pipeline.defs.lineage import column_deps
+from profile_pipeline.index.golden import Answer, recall_of
+from profile_pipeline.index.versions import IndexVersion
 from profile_pipeline.ingestion import Ingested
 from profile_pipeline.tables import PROFILE_INDEX, TABLES
 from profile_pipeline.verification import Verification, excerpts
@@ -125,6 +127,62 @@ def verification_metadata(found: Verification) -> dict[str, dg.MetadataValue]:
         "days_owed": dg.MetadataValue.int(len(found.owed)),
         "tables": table_of([vars(each) for each in found.compared]),
         "differences": table_of(different) if different else dg.MetadataValue.md("nothing differs"),
+    }
+
+
+def index_version_metadata(version: IndexVersion) -> dict[str, dg.MetadataValue]:
+    """What a version of the index was built from."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(version.rows),
+        "version": dg.MetadataValue.int(version.version),
+        "model": dg.MetadataValue.text(version.model),
+        "model_revision": dg.MetadataValue.text(version.revision or "unknown"),
+        "weights_sha256": dg.MetadataValue.text(version.weights_sha256 or "no weights"),
+        "text_recipe": dg.MetadataValue.int(version.text_recipe),
+        "source_partition": dg.MetadataValue.text(version.as_of.isoformat()),
+        "built_at": dg.MetadataValue.timestamp(version.built_at),
+        "partitions_read_by_a_search": dg.MetadataValue.int(version.probes),
+    }
+
+
+def index_history_metadata(versions: list[IndexVersion], served: int) -> dg.MetadataValue:
+    """The versions that can be served, as a table."""
+    columns = ("as_of", "rows", "upserted", "deleted", "embedded", "golden_recall", "text_recipe", "model")
+    return table_of(
+        [
+            {
+                "version": each.version,
+                "served": "yes" if each.version == served else "",
+                "built_at": f"{each.built_at:%F %T}",
+            }
+            | {column: getattr(each, column) for column in columns}
+            for each in versions
+        ]
+    )
+
+
+def answers_metadata(answers: Sequence[Answer]) -> dict[str, dg.MetadataValue]:
+    """What the golden queries found."""
+    if not answers:
+        return {}
+    rows = [
+        {"query": each.query.query, "recall": each.recall, "found": ", ".join(each.found)}
+        | {"missed": ", ".join(each.missed), "not indexed": ", ".join(each.unknown)}
+        for each in answers
+    ]
+    shown = {"golden_queries": table_of(rows)}
+    recall = recall_of(answers)
+    return shown if recall is None else shown | {"golden_recall": dg.MetadataValue.float(recall)}
+
+
+def index_state_metadata(state: IndexState) -> dict[str, dg.MetadataValue]:
+    """What separates the served version from the profiles."""
+    counts = ("missing", "extra", "stale", "duplicates", "faulty_vectors", "sampled", "lost")
+    return {
+        **index_version_metadata(state.served),
+        "compared_with_profiles_as_of": dg.MetadataValue.text(state.as_of.isoformat()),
+        **{name: dg.MetadataValue.int(getattr(state.health, name)) for name in counts},
+        **answers_metadata(state.answers),
     }
 
 

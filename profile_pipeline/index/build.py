@@ -5,9 +5,9 @@ version safe. What does not: how LanceDB does a step (`store.py`) and what makes
 (`health.py`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.acceleration import accelerate, is_accelerated
 from profile_pipeline.index.embedding import Embedder, Progress
+from profile_pipeline.index.golden import Answer, GoldenQuery, ask, recall_of, shortfall
 from profile_pipeline.index.health import (
     SAMPLE_SIZE,
     Difference,
@@ -27,17 +28,20 @@ from profile_pipeline.index.health import (
     has_current_columns,
     spread,
 )
-from profile_pipeline.index.store import (
-    PRODUCTION,
-    IndexStore,
+from profile_pipeline.index.search import Searcher
+from profile_pipeline.index.store import PRODUCTION, IndexStore, delete, stored_schema, upsert
+from profile_pipeline.index.text import TEXT_RECIPE
+from profile_pipeline.index.vectors import VectorStore
+from profile_pipeline.index.versions import (
+    KEPT_VERSIONS,
+    IndexVersion,
     clean_up,
     compact_when_due,
-    delete,
+    keep_nothing_else,
+    promote,
     seal,
-    stored_schema,
-    upsert,
+    served_version,
 )
-from profile_pipeline.index.vectors import VectorStore
 
 BATCH_ROWS = 8192
 """Rows written at once: what a build holds besides the profiles, some 25 MB, whatever the size of the index."""
@@ -57,13 +61,22 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
+class Golden:
+    """The questions that a version has to answer before it is served, and the recall it needs."""
+
+    queries: Sequence[GoldenQuery] = ()
+    min_recall: float = 0
+
+
+NO_QUESTIONS = Golden()
+
+
+@dataclass(frozen=True)
 class BuildReport:
     """What a build did.
 
     Attributes:
-        version: the version served now.
-        rows: its rows.
-        model: the identity of its model.
+        served: the version served now.
         upserted: rows written, because they are new or anything in them changed.
         deleted: rows of users who left.
         embedded: texts that went through the model, because they or the model are new; equal texts count once,
@@ -71,19 +84,16 @@ class BuildReport:
             `SAMPLE_SIZE` texts besides, as queries.
         promoted: whether a new version was written and promoted; false when nothing had changed.
         runtime: what computed the vectors; nothing when nothing was embedded.
-        probes: how many parts of the approximate index a search reads; 0 when there is none and searches
-            compare every vector.
+        answers: what the golden queries found; none when nothing had changed.
     """
 
-    version: int
-    rows: int
-    model: str
+    served: IndexVersion
     upserted: int
     deleted: int
     embedded: int
     promoted: bool
     runtime: str | None = None
-    probes: int = 0
+    answers: Sequence[Answer] = ()
 
 
 def build(
@@ -92,15 +102,18 @@ def build(
     embedder: Embedder,
     *,
     as_of: date,
+    golden: Golden = NO_QUESTIONS,
+    kept_versions: int = KEPT_VERSIONS,
+    forgetting: bool = False,
     on_stage: Callable[[Stage], None] = lambda stage: None,
     on_progress: Progress | None = None,
 ) -> BuildReport:
     """Make the index equal to the profiles: write the change beside the served version, check, promote.
 
     Only texts whose hash or model changed are embedded; a row that changed otherwise keeps its vector.
-    Another model, or other columns, give a version written from scratch, so one never holds vectors of two
-    models. If nothing changed, nothing is written, and `as_of` of the served version stays that of its last
-    change.
+    Another model, another way to make texts or other columns give a whole new version beside the old one, so a
+    version never holds vectors of two models or texts of two recipes. If nothing changed, nothing is written, and
+    `as_of` of the served version stays that of its last change.
 
     A failed check or a crash at any point leaves the served version as it was, and the next build starts
     from it.
@@ -111,54 +124,80 @@ def build(
             not to be indexed.
         embedder: the model.
         as_of: the day the profiles speak of; kept with the version.
+        golden: what the new version is asked before it is served.
+        kept_versions: how many promoted versions to keep, this one included, at least 1.
+        forgetting: write everything into new files, also when nothing changed, and leave no other version on disk.
         on_stage: told after each stage.
         on_progress: told how many texts are embedded.
 
     Raises:
-        PipelineError: the profiles cannot be indexed, there are none, or the new version fails its check.
+        PipelineError: the profiles cannot be indexed, there are none, the new version fails its check or the golden
+            queries, or it cannot be written.
         TransientError: another process is building.
     """
     desired = desired_rows(profiles, embedder.model)
     with store.writing():
-        served = store.served()
+        served = served_version(store)
         stored = store.open_served() if served else None
         difference = compare(stored, desired)
         on_stage(Stage.COMPARED)
-        if served and difference.is_empty and is_accelerated(stored):
-            return BuildReport(served.version, served.rows, served.model, 0, 0, 0, promoted=False, probes=served.probes)
-        from_scratch = served is None or served.model != embedder.model or not has_current_columns(stored)
-        written = _written(difference, from_scratch=from_scratch)
+        anew = forgetting or served is None or not _is_like(served, stored, embedder)
+        if served and not anew and difference.is_empty and is_accelerated(stored):
+            return BuildReport(served, 0, 0, 0, promoted=False)
+        written = _written(difference, from_scratch=anew)
         fresh = difference.rows["needs_vector"].to_numpy()
         kept = VectorStore(store.path / "embedded", embedder.model)
         texts = desired["text"].take(pa.array(written[fresh[written]])).to_pylist()
         embedded = kept.embed(texts, embedder, on_progress)
         on_stage(Stage.EMBEDDED)
         rows = _rows(desired, difference, written, stored, kept) if len(written) else None
-        table = _stage(store, rows, difference.extra, from_scratch, on_stage)
+        table = _stage(store, rows, difference.extra, anew, on_stage)
         probes = accelerate(table)
         on_stage(Stage.ACCELERATED)
-        seal(table, embedder.model, as_of, probes)
+        record = {
+            "model": embedder.model,
+            "revision": embedder.revision,
+            "weights_sha256": embedder.weights_sha256,
+            "text_recipe": TEXT_RECIPE,
+            "as_of": as_of,
+            "built_at": datetime.now(UTC),
+            "rows": desired.num_rows,
+            "upserted": len(written),
+            "deleted": len(difference.extra),
+            "embedded": embedded,
+            "probes": probes,
+        }
+        seal(table, record)
         clean_up_due = compact_when_due(table)
+        answers = ask(Searcher(store, embedder, table.version), golden.queries, as_of)
+        record |= {"golden_queries": len(answers), "golden_recall": recall_of(answers)}
+        seal(table, record)
         on_stage(Stage.STAGED)
         _check(table, desired, written[fresh[written]].tolist(), embedder, kept)
+        _refuse(shortfall(answers, golden.min_recall))
         on_stage(Stage.CHECKED)
-        store.promote(table.version)
+        promote(store, table.version, kept_versions)
         on_stage(Stage.PROMOTED)
         kept.discard()
-        if clean_up_due:
-            clean_up(table, served.version if served else None)
+        if forgetting:
+            keep_nothing_else(table)
+        elif clean_up_due:
+            clean_up(table)
         on_stage(Stage.CLEANED)
         return BuildReport(
-            table.version,
-            desired.num_rows,
-            embedder.model,
+            IndexVersion(version=table.version, **record),
             len(written),
             len(difference.extra),
             embedded,
             promoted=True,
             runtime=embedder.runtime if embedded else None,
-            probes=probes,
+            answers=answers,
         )
+
+
+def _is_like(served: IndexVersion, stored: Any, embedder: Embedder) -> bool:
+    """Whether rows of a new build can stand beside those of a version."""
+    return served.model == embedder.model and served.text_recipe == TEXT_RECIPE and has_current_columns(stored)
 
 
 def _written(difference: Difference, *, from_scratch: bool) -> np.ndarray:
@@ -226,10 +265,15 @@ def _check(table: Any, desired: pa.Table, embedded: list[int], embedder: Embedde
 
     Half of the sample are texts just embedded, as they are most likely to be wrong, half are any.
     """
-    sample = {*spread(embedded, SAMPLE_SIZE // 2), *spread(list(range(desired.num_rows)), SAMPLE_SIZE // 2)}
+    sample = {*spread(embedded, SAMPLE_SIZE // 2), *spread(range(desired.num_rows), SAMPLE_SIZE // 2)}
     problems = examine(table, desired, sorted(sample), embedder).problems
     if problems:
         kept.discard()
+    _refuse("; ".join(problems))
+
+
+def _refuse(problem: str | None) -> None:
+    if problem:
         raise PipelineError(
-            f"the new version of the index is not promoted and the one in {PRODUCTION} stays: {'; '.join(problems)}"
+            f"the new version of the index is not promoted and the one in {PRODUCTION} stays: {problem}"
         )

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,15 @@ from profile_pipeline.errors import PipelineError
 Progress = Callable[[int, int], None]
 """Told how many of how many texts are embedded."""
 
+
+def progress_in_words(done: int, total: int, seconds: float) -> str:
+    """How far embedding has come after so many seconds, how fast, and how long it will take at this rate."""
+    rate = done / max(seconds, 0.001)
+    minutes, rest = divmod(round((total - done) / rate), 60)
+    left = f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{done:,} of {total:,} texts, {rate:,.0f} a second, {left} left"
+
+
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """The model whose weights come with a package, so that a machine without a model hub can embed."""
 
@@ -30,6 +40,8 @@ DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 """The files that decide what a vector is: weights, configuration, tokenizer."""
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin")
 
 OTHER_BACKENDS = ("onnx/*", "openvino/*")
 """The same weights for engines that are not used here; large, so they are not downloaded."""
@@ -54,6 +66,16 @@ class Embedder(Protocol):
     @property
     def model(self) -> str:
         """The identity of the model: equal identities give equal vectors for equal texts."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of the model in its hub, or of the package that carries it; null if it has neither."""
+        ...
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """SHA-256 of the weights; null if there are none."""
         ...
 
     @property
@@ -93,7 +115,26 @@ class SentenceTransformerEmbedder:
             PipelineError: as `folder`.
         """
         name = Path(self.name).resolve().name if Path(self.name).is_dir() else _qualified(self.name)
-        return f"{name}@{_fingerprint(self.folder)}"
+        return f"{name}@{_fingerprint(self._digests)}"
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a copy from the model hub, or the package that carries the default model."""
+        if self.folder.parent.name == "snapshots":
+            return self.folder.name
+        if DEFAULT_MODEL_PACKAGE in self.folder.parts:
+            return f"{DEFAULT_MODEL_PACKAGE} {version(DEFAULT_MODEL_PACKAGE)}"
+        return None
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """SHA-256 of the file of weights; of the list of theirs when there are several."""
+        weights = [digest for file, digest in self._digests.items() if file.endswith(WEIGHT_SUFFIXES)]
+        return weights[0].hex() if len(weights) == 1 else hashlib.sha256(b"".join(weights)).hexdigest()
+
+    @cached_property
+    def _digests(self) -> dict[str, bytes]:
+        return _digests(self.folder)
 
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
         """One float32 vector of unit length for each text, in order, as rows.
@@ -253,14 +294,22 @@ def _from_hub(name: str) -> Path:
             ) from error
 
 
-def _fingerprint(folder: Path) -> str:
+def _digests(folder: Path) -> dict[str, bytes]:
+    """SHA-256 of each file that decides what a vector is, by its place in the folder, in order."""
+    files = {file for pattern in MODEL_FILES for file in folder.rglob(pattern) if file.is_file()}
+    digests = {}
+    for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix()):
+        with file.open("rb") as content:
+            digests[file.relative_to(folder).as_posix()] = hashlib.file_digest(content, "sha256").digest()
+    return digests
+
+
+def _fingerprint(digests: dict[str, bytes]) -> str:
     """A hash of the model's files, independent of where the folder is."""
     digest = hashlib.sha256()
-    files = {file for pattern in MODEL_FILES for file in folder.rglob(pattern) if file.is_file()}
-    for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix()):
-        digest.update(file.relative_to(folder).as_posix().encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+    for file, content in digests.items():
+        digest.update(file.encode())
+        digest.update(content)
     return digest.hexdigest()[:FINGERPRINT_LENGTH]
 
 

@@ -22,6 +22,7 @@ from profile_pipeline.index.collection import Collection
 from profile_pipeline.index.embedding import Embedder, Progress
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
+from profile_pipeline.index.versions import served_version
 
 NO_DAY = date.min
 """As of which a collection is indexed: documents know no days, and no profile was built as of it."""
@@ -50,7 +51,7 @@ def index_collection(
     Raises:
         PipelineError: the folder holds an index of profiles, or as `build.build`.
     """
-    served = store.served()
+    served = served_version(store)
     if served is not None and served.as_of != NO_DAY:
         raise PipelineError(f"{store.path} holds an index of profiles; name another folder for the collection's")
     return build(store, _as_profiles(collection.documents), embedder, as_of=NO_DAY, on_progress=on_progress)
@@ -65,6 +66,8 @@ class QueryEmbedder:
     def __init__(self, collection: Collection, embedder: Embedder, on_progress: Progress | None = None) -> None:
         """Embed the queries."""
         self.model = embedder.model
+        self.revision = embedder.revision
+        self.weights_sha256 = embedder.weights_sha256
         self.runtime = embedder.runtime
         texts = sorted(set(collection.queries.values()))
         self._vectors = dict(zip(texts, embedder.embed(texts, on_progress), strict=True))

@@ -4,7 +4,8 @@ What belongs here: comparing a version with the profiles it should hold, and loo
 does not: what to do about it (`build.py` refuses to promote, an asset check reports).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -28,6 +29,10 @@ SCORE_TOLERANCE = 1e-3
 texts of a batch and with the processor, and people with equal texts tie."""
 
 
+EXAMPLES = 3
+"""Users that a message names: enough to start looking."""
+
+
 @dataclass(frozen=True)
 class Health:
     """What is wrong with a version, in numbers that are all 0 when nothing is.
@@ -41,6 +46,7 @@ class Health:
         faulty_vectors: vectors that are not finite or not of unit length.
         sampled: texts searched for.
         lost: sampled texts that did not find themselves first.
+        examples: some of the users missing, extra and stale.
     """
 
     rows: int
@@ -51,19 +57,26 @@ class Health:
     faulty_vectors: int
     sampled: int
     lost: int
+    examples: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
         """What is wrong, in words; empty when nothing is."""
         found = {
-            "profiles are missing": self.missing,
-            "users do not belong in it": self.extra,
-            "rows are out of date": self.stale,
-            "rows repeat a user": self.duplicates,
-            "vectors are not finite or not of unit length": self.faulty_vectors,
-            f"of {self.sampled} sampled texts do not find themselves first": self.lost,
+            "missing": "profiles are missing",
+            "extra": "users do not belong in it",
+            "stale": "rows are out of date",
+            "duplicates": "rows repeat a user",
+            "faulty_vectors": "vectors are not finite or not of unit length",
+            "lost": f"of {self.sampled} sampled texts do not find themselves first",
         }
-        return [f"{count} {what}" for what, count in found.items() if count]
+        return [
+            f"{getattr(self, name)} {what}{self._such_as(name)}" for name, what in found.items() if getattr(self, name)
+        ]
+
+    def _such_as(self, name: str) -> str:
+        examples = self.examples.get(name)
+        return f", such as {', '.join(examples)}" if examples else ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,7 @@ class Difference:
     """What separates stored rows from the rows wanted.
 
     Attributes:
-        rows: for each wanted row, in order: `row_id`, LanceDB's number of the stored row of the same user
+        rows: for each wanted row, in order: `user_id`, `row_id`, LanceDB's number of the stored row of the same user
             (null: none), `needs_vector`, whether its text or model is new, and `differs`, whether anything
             is.
         extra: stored users that are not wanted.
@@ -140,7 +153,7 @@ def compare(stored: Any | None, desired: pa.Table) -> Difference:
         differs = _any_differs(tuple(name for name in ROW_SCHEMA.names if name != "text"), old.schema.names)
         rows = connection.sql(
             f"""
-            SELECT old._rowid AS row_id, {vector_differs} AS needs_vector, {differs} AS differs
+            SELECT new.user_id, old._rowid AS row_id, {vector_differs} AS needs_vector, {differs} AS differs
             FROM new LEFT JOIN old ON new.user_id = old.user_id ORDER BY new.position
             """
         ).to_arrow_table()
@@ -188,16 +201,23 @@ def examine(table: Any, desired: pa.Table, sample: list[int], embedder: Embedder
                 own[position] = scores[row, position]
     stored = pa.chunked_array(keys, pa.string())
     difference = compare(table, desired)
-    missing = difference.rows["row_id"].null_count
+    is_missing = pc.is_null(difference.rows["row_id"])
+    is_stale = pc.and_not(difference.rows["differs"], is_missing)
+    missing, stale = (difference.rows["user_id"].filter(chosen) for chosen in (is_missing, is_stale))
     return Health(
         rows=len(stored),
-        missing=missing,
+        missing=len(missing),
         extra=len(difference.extra),
-        stale=int(pc.sum(difference.rows["differs"]).as_py()) - missing,
+        stale=len(stale),
         duplicates=len(stored) - len(stored.unique()),
         faulty_vectors=faulty,
         sampled=len(sample),
         lost=int((~(np.isfinite(own) & (own >= best - SCORE_TOLERANCE))).sum()),
+        examples={
+            "missing": missing.slice(0, EXAMPLES).to_pylist(),
+            "extra": difference.extra[:EXAMPLES],
+            "stale": stale.slice(0, EXAMPLES).to_pylist(),
+        },
     )
 
 
@@ -214,13 +234,13 @@ def verify(store: IndexStore, profiles: pa.Table, embedder: Embedder) -> Health:
     """
     table = store.open_served()
     desired = desired_rows(profiles, embedder.model)
-    return examine(table, desired, spread(list(range(desired.num_rows)), SAMPLE_SIZE), embedder)
+    return examine(table, desired, spread(range(desired.num_rows), SAMPLE_SIZE), embedder)
 
 
-def spread(positions: list[int], size: int) -> list[int]:
+def spread(positions: Sequence[int], size: int) -> list[int]:
     """At most `size` of the positions, evenly spread, so that the same input gives the same sample."""
     if len(positions) <= size:
-        return positions
+        return list(positions)
     return [positions[index * len(positions) // size] for index in range(size)]
 
 

@@ -53,16 +53,19 @@ class Question:
 
 
 class Searcher:
-    """Searches the served version, which it keeps open, and follows when another is promoted."""
+    """Searches the served version, which it keeps open, and follows when another is promoted; or one version."""
 
-    def __init__(self, store: IndexStore, embedder: Embedder, reranker: Reranker | None = None) -> None:
-        """Name the index and the model of its served version; nothing is opened yet.
+    def __init__(
+        self, store: IndexStore, embedder: Embedder, version: int | None = None, reranker: Reranker | None = None
+    ) -> None:
+        """Name the index, the model of the version, and which one, if not the served; nothing is opened yet.
 
         A reranker, if there is one, has the last word on the order and the scores of `search`.
         """
         self._store = store
         self._embedder = embedder
         self._reranker = reranker
+        self._number = version
         self._opened: OpenVersion | None = None
 
     def search(
@@ -99,7 +102,7 @@ class Searcher:
         """
         if not text.strip():
             raise PipelineError("the text to match is blank; say what to look for, such as 'vegans who like wine'")
-        version = self._version()
+        version = self._open()
         day = _day(version, as_of)
         filters = filters or Filters()
         where = _condition(version, filters, day, limit)
@@ -143,7 +146,7 @@ class Searcher:
             PipelineError: the user is not in the index, the limit too small, the filter wrong, there is no index
                 yet, or it was built with other columns.
         """
-        version = self._version()
+        version = self._open()
         day = _day(version, as_of)
         filters = filters or Filters()
         where = _condition(version, filters, day, limit)
@@ -157,18 +160,18 @@ class Searcher:
         return self._with_parts(told, version, others, question) if with_parts else told
 
     def table(self) -> Any:
-        """The LanceDB table at the served version: the open one, unless another was promoted.
+        """The LanceDB table at the version to search: the open one, unless another was promoted.
 
         Raises:
             PipelineError: there is none, or it was built with other columns.
         """
-        return self._version().table
+        return self._open().table
 
-    def _version(self) -> OpenVersion:
+    def _open(self) -> OpenVersion:
         opened = self._opened
-        if opened is not None and opened.table.tags.get_version(PRODUCTION) == opened.served.version:
+        if opened is not None and self._is_current(opened):
             return opened
-        table = self._store.open_served()
+        table = self._store.open_served() if self._number is None else self._store.open_version(self._number)
         absent = [name for name in (*FILTERABLE, *READ_FOR_CLOCK) if name not in table.schema.names]
         if absent:
             raise PipelineError(
@@ -176,6 +179,9 @@ class Searcher:
             )
         self._opened = OpenVersion.of(table)
         return self._opened
+
+    def _is_current(self, opened: OpenVersion) -> bool:
+        return self._number is not None or opened.table.tags.get_version(PRODUCTION) == opened.built.version
 
     def _with_parts(self, told: pa.Table, version: OpenVersion, ranked: pa.Table, question: Question) -> pa.Table:
         """Add `parts`, the sentences of those found that match the question, as the profiles were ranked."""
@@ -189,9 +195,9 @@ class Searcher:
 
     def _embedded(self, version: OpenVersion, text: str) -> np.ndarray:
         """A text as the version's model sees it."""
-        if version.served.model != self._embedder.model:
+        if version.built.model != self._embedder.model:
             raise PipelineError(
-                f"the index was built with the model {version.served.model}, but EMBEDDING_MODEL is "
+                f"the index was built with the model {version.built.model}, but EMBEDDING_MODEL is "
                 f"{self._embedder.model}; set it back, or build the index again"
             )
         vector: np.ndarray = self._embedder.embed([text])[0]
@@ -218,7 +224,7 @@ def _day(version: OpenVersion, as_of: date | None) -> date:
     Raises:
         PipelineError: it is before the day of the version, which knows what came later.
     """
-    known = version.served.as_of
+    known = version.built.as_of
     if as_of is not None and as_of < known:
         raise PipelineError(
             f"the index tells of profiles as of {known} and cannot forget what came after {as_of}; name {known} or "

@@ -1,19 +1,14 @@
-"""The LanceDB table of indexed profiles and its promotion.
+"""The LanceDB table of indexed profiles.
 
-What belongs here: the columns, opening the served version, writing versions beside it, moving the tag that
-says which one is served. What does not: what has to be written (`build.py`), whether it is right
-(`health.py`), and queries (`search.py`).
-
-LanceDB commits each write as a new, immutable version. Readers open the version under the tag `production`,
-and a tag is one small file that is replaced by a rename: a reader finds the old version or the new one,
-whole.
+What belongs here: the columns, opening a version, writing one beside the one that is served, keeping other
+writers out. What does not: what has to be written (`build.py`), whether it is right (`health.py`), which version is
+served (`versions.py`), and queries (`search.py`).
 """
 
 import fcntl
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,35 +43,14 @@ INPUT_SCHEMA = pa.schema([(name, ARROW_TYPES[type_]) for name, type_ in PROFILE_
 ROW_SCHEMA = INPUT_SCHEMA.append(pa.field("model", pa.string()))
 """A row of the index without its vector."""
 
-KEPT_VERSIONS = 8
-"""Versions left by a clean-up, some three builds: enough for a reader on its way and to move the tag back."""
 
-MAX_VERSIONS = 24
-"""Versions after which a build compacts the table and cleans up. A compaction rewrites every row, so it is
-not done each time; without one, each build adds a fragment that every search has to open."""
-
-NEVER = timedelta(days=36_500)
-"""An age that no version reaches."""
+LANCE_ERROR = "lance error:"
+"""What the messages of LanceDB's errors begin with; their type is no other than that of many libraries."""
 
 
 def stored_schema(dimension: int) -> pa.Schema:
     """The columns of the table, for vectors of a dimension."""
     return ROW_SCHEMA.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
-
-
-@dataclass(frozen=True)
-class Served:
-    """A version of the index: its number, its model's identity, the day it was built as of, and its rows.
-
-    `probes` is how many parts of the approximate index a search has to read to find what it should; 0 when
-    there is none.
-    """
-
-    version: int
-    model: str
-    as_of: date
-    rows: int
-    probes: int = 0
 
 
 class IndexStore:
@@ -92,15 +66,10 @@ class IndexStore:
         Raises:
             PipelineError: nothing was promoted yet.
         """
-        table = self._open_promoted()
+        table = self.open_promoted()
         if table is None:
             raise PipelineError(f"there is no index at {self.path} yet; run `profile-pipeline build` first")
         return table
-
-    def served(self) -> Served | None:
-        """What is being served, or nothing before the first promotion."""
-        table = self._open_promoted()
-        return describe(table) if table is not None else None
 
     def first_rows(self, count: int) -> list[dict[str, Any]]:
         """Some rows of the served version, without vectors, in the order they are stored in.
@@ -113,11 +82,20 @@ class IndexStore:
         )
         return rows
 
-    def _open_promoted(self) -> Any | None:
+    def open_promoted(self) -> Any | None:
+        """As `open_served`; nothing before the first promotion."""
         table = self.open_latest()
         if table is None or PRODUCTION not in table.tags.list():
             return None
         table.checkout(PRODUCTION)
+        return table
+
+    def open_version(self, version: int) -> Any:
+        """The LanceDB table at a version that is there."""
+        table = self.open_latest()
+        if table is None:
+            raise PipelineError(f"there is no index at {self.path} yet; run `profile-pipeline build` first")
+        table.checkout(version)
         return table
 
     def open_latest(self) -> Any | None:
@@ -138,16 +116,36 @@ class IndexStore:
 
         Raises:
             TransientError: another process is building.
+            PipelineError: the folder cannot be written, or the disk is full.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "build.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TransientError(
-                    f"the index {self.path} is being built by another process; try again when it has ended"
-                ) from None
-            yield
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / "build.lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise TransientError(
+                        f"the index {self.path} is being built by another process; try again when it has ended"
+                    ) from None
+                yield
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not str(error).startswith(LANCE_ERROR):
+                raise
+            raise PipelineError(
+                f"the index {self.path} cannot be written: {_reason(error)}; what it serves is as it was, and the next "
+                "build begins where this one ended"
+            ) from error
+
+    def erase(self) -> None:
+        """Remove the index with all of its versions.
+
+        Raises:
+            TransientError: another process is building.
+        """
+        with self.writing():
+            for folder in self.path.iterdir():
+                if folder.is_dir():
+                    shutil.rmtree(folder)
 
     def write_all(self, rows: pa.RecordBatchReader) -> Any:
         """Commit a version that holds these rows only, with their schema; return the table at it."""
@@ -166,33 +164,6 @@ class IndexStore:
             table.restore(PRODUCTION)
         return table
 
-    def promote(self, version: int) -> None:
-        """Serve a version from now on, in one atomic step."""
-        tags = _connect(self.path).open_table(TABLE).tags
-        if PRODUCTION in tags.list():
-            tags.update(PRODUCTION, version)
-        else:
-            tags.create(PRODUCTION, version)
-
-
-def describe(table: Any) -> Served:
-    """What `seal` wrote into an open version."""
-    metadata = table.schema.field("user_id").metadata
-    return Served(
-        table.version,
-        metadata[b"model"].decode(),
-        date.fromisoformat(metadata[b"as_of"].decode()),
-        table.count_rows(),
-        # Versions from before there were approximate indexes do not say.
-        int(metadata.get(b"probes", b"0")),
-    )
-
-
-def seal(table: Any, model: str, as_of: date, probes: int) -> None:
-    """Write into the version itself what it was built from, so that the two cannot come apart."""
-    sealed = {"model": model, "as_of": as_of.isoformat(), "probes": str(probes)}
-    table.update_field_metadata({"path": "user_id", "metadata": sealed})
-
 
 def delete(table: Any, user_ids: list[str]) -> None:
     """Commit a version without these users; at least one."""
@@ -205,28 +176,11 @@ def upsert(table: Any, rows: pa.RecordBatchReader) -> None:
     table.merge_insert("user_id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
 
-def compact_when_due(table: Any) -> bool:
-    """Put small fragments together if many versions have piled up; whether a clean-up is due, too."""
-    due = len(table.list_versions()) > MAX_VERSIONS
-    if due:
-        table.optimize(cleanup_older_than=NEVER)
-    return due
-
-
-def clean_up(table: Any, previous: int | None) -> None:
-    """Drop old versions: all but the last few, the one served before, and whatever else carries a tag.
-
-    LanceDB drops by age, not by number, and refuses to drop one with a tag, so the age is that of the oldest
-    version to keep. Files that a killed run never committed go too, once they are a week old.
-    """
-    committed: Mapping[int, datetime] = {
-        version["version"]: version["timestamp"].astimezone() for version in table.list_versions()
-    }
-    tagged = {tag["version"] for tag in table.tags.list().values()}
-    wanted = {*sorted(committed)[-KEPT_VERSIONS:], *tagged, previous} & committed.keys()
-    age = datetime.now().astimezone() - committed[min(wanted)]
-    # LanceDB reads the clock a little later; what is not dropped for that, the next clean-up drops.
-    table.optimize(cleanup_older_than=age + timedelta(seconds=1))
+def _reason(error: OSError | RuntimeError) -> str:
+    """What an operating system or LanceDB says, without the places in LanceDB's source."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error).removeprefix(LANCE_ERROR).strip().partition("\n")[0].partition(", /")[0]
 
 
 def _connect(path: Path) -> Any:

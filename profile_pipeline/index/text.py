@@ -12,6 +12,12 @@ from profile_pipeline.policy import Policy
 from profile_pipeline.profiles.summary import diets, with_summary
 from profile_pipeline.tables import USER_SUMMARIES
 
+TEXT_RECIPE = 1
+"""How texts are made from profiles. Whoever changes a word of them, here or in `profiles/summary.py`, adds 1: then the
+next build makes every text anew, and a whole new version of the index beside the one served."""
+
+RECIPE = ibis.literal(TEXT_RECIPE, "int64")
+
 NO_TAGS = ibis.literal([], "array<string>")
 
 
@@ -55,8 +61,8 @@ def user_summaries(user_profiles: ir.Table, policy: Policy) -> ir.Table:
         policy: from how many events on a user is active, and which host is frequent.
 
     Returns:
-        The columns of `tables.USER_SUMMARIES`, one row per row given. A deleted user has nulls only, a
-        profile without a tag no text.
+        The columns of `tables.USER_SUMMARIES`, one row per row given. A deleted user has nulls but for the recipe,
+        a profile without a tag no text.
     """
     # Deleted users are set apart rather than nulled by a condition around each text: DuckDB computes what a
     # condition guards again wherever it is used, which made this five times slower.
@@ -65,6 +71,9 @@ def user_summaries(user_profiles: ir.Table, policy: Policy) -> ir.Table:
     text = told.summary + " Domains: " + told.tags.join(", ") + "."
     told = told.mutate(text=ibis.ifelse(told.tags.length() > 0, text, ibis.null()))
     told = told.select("partition_date", "summary", "tags", "text", user_id="id", text_hash=told.text.hexdigest("md5"))
+    told = told.mutate(text_recipe=RECIPE)
     nothing = {name: ibis.null(type_) for name, type_ in USER_SUMMARIES.types.items()}
-    gone = user_profiles.filter(_.is_deleted).select(**nothing | {"partition_date": _.partition_date, "user_id": _.id})
+    gone = user_profiles.filter(_.is_deleted).select(
+        **nothing | {"partition_date": _.partition_date, "user_id": _.id, "text_recipe": RECIPE}
+    )
     return told.select(*USER_SUMMARIES.columns).union(gone)

@@ -19,6 +19,7 @@ from profile_pipeline import build
 from profile_pipeline.cli import app
 from profile_pipeline.definitions import defs
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
+from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
@@ -63,12 +64,18 @@ QUERIES = [query.strip() for block in blocks("sql") for query in block.split(";"
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the sample built, its index as of the default model but with vectors that cost nothing."""
-    settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"), source_dir=ROOT / "data" / "sample")
-    window = Window(date(2024, 1, 1), date(2024, 6, 30))
+    settings = Settings(
+        _env_file=None,
+        home=tmp_path_factory.mktemp("home"),
+        source_dir=ROOT / "data" / "sample",
+        # Such vectors know no meaning.
+        policy=Policy(min_golden_recall=0),
+    )
+    model = SentenceTransformerEmbedder(settings.embedding_model).model
     with open_warehouse(settings.warehouse_path) as warehouse:
-        build.build(warehouse, settings, window)
-        model = SentenceTransformerEmbedder(settings.embedding_model).model
-        build.profile_index(warehouse, settings, BagOfWords(model, DIMENSION))
+        for window in (Window(date(2024, 1, 1), date(2024, 6, 29)), Window(date(2024, 6, 30), date(2024, 6, 30))):
+            build.build(warehouse, settings, window)
+            build.profile_index(warehouse, settings, BagOfWords(model, DIMENSION))
     return settings.home
 
 

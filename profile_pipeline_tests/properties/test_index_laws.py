@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.build import Stage, build
 from profile_pipeline.index.store import IndexStore
+from profile_pipeline.index.versions import served_version
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, profile, profiles
 
 USERS = ("ann", "bob", "cid", "d'or", "")
@@ -70,7 +71,7 @@ def test_the_served_index_equals_the_last_profiles_promoted(steps):
 
 
 def content(store: IndexStore) -> dict:
-    if store.served() is None:
+    if served_version(store) is None:
         return {}
     rows = store.open_served().search().select(["user_id", "text", "age", "tags", "model"]).to_arrow().to_pylist()
     return {row.pop("user_id"): (row, row.pop("model")) for row in rows}

@@ -1,8 +1,6 @@
 """What a build of the index writes, embeds, refuses and leaves alone."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,10 +11,12 @@ import pyarrow as pa
 import pytest
 
 from profile_pipeline.errors import PipelineError, TransientError
-from profile_pipeline.index.build import Stage, build
+from profile_pipeline.index.build import BuildReport, Stage, build
 from profile_pipeline.index.embedding import Progress
 from profile_pipeline.index.health import Health, verify
-from profile_pipeline.index.store import KEPT_VERSIONS, MAX_VERSIONS, ROW_SCHEMA, IndexStore, Served
+from profile_pipeline.index.store import ROW_SCHEMA, IndexStore
+from profile_pipeline.index.text import TEXT_RECIPE
+from profile_pipeline.index.versions import promote, served_version
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profile, profiles
 
 
@@ -37,14 +37,28 @@ def versions(store: IndexStore) -> list[int]:
 
 def test_the_first_build_indexes_every_profile_with_a_text(store):
     report = build(store, profiles(*people(3), profile("quiet", None)), BagOfWords(), as_of=AS_OF)
-    assert (report.rows, report.upserted, report.deleted, report.embedded, report.promoted) == (
+    assert (report.served.rows, report.upserted, report.deleted, report.embedded, report.promoted) == (
         3,
         3,
         0,
         3,
         True,
     )
-    assert store.served() == Served(report.version, "bag-of-words@1", AS_OF, 3)
+    assert served_version(store) == report.served
+    assert report.served.model_dump(exclude={"built_at", "version"}) == {
+        "model": "bag-of-words@1",
+        "revision": None,
+        "weights_sha256": None,
+        "text_recipe": TEXT_RECIPE,
+        "as_of": AS_OF,
+        "rows": 3,
+        "upserted": 3,
+        "deleted": 0,
+        "embedded": 3,
+        "probes": 0,
+        "golden_queries": 0,
+        "golden_recall": None,
+    }
     rows = served_rows(store)
     assert set(rows) == {"u0", "u1", "u2"}
     assert rows["u1"]["vector"] == pytest.approx(BagOfWords().embed([rows["u1"]["text"]])[0])
@@ -55,7 +69,7 @@ def test_a_second_build_embeds_nothing_and_writes_no_version(store):
     first = build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
     before, embedder = versions(store), BagOfWords()
     second = build(store, profiles(*reversed(people(3))), embedder, as_of=AS_OF + timedelta(days=1))
-    assert second == replace(first, upserted=0, embedded=0, promoted=False, runtime=None)
+    assert second == BuildReport(first.served, 0, 0, 0, promoted=False)
     assert (versions(store), embedder.embedded) == (before, [])
 
 
@@ -70,7 +84,7 @@ def test_only_changed_texts_are_embedded(store):
         as_of=AS_OF,
         on_progress=lambda done, total: told.append((done, total)),
     )
-    assert (report.upserted, report.embedded, report.rows) == (2, 2, 41)
+    assert (report.upserted, report.embedded, report.served.rows) == (2, 2, 41)
     assert told == [(1, 2), (2, 2)]
     assert served_rows(store)["u0"]["text"] == "now a beer drinker"
 
@@ -78,7 +92,7 @@ def test_only_changed_texts_are_embedded(store):
 def test_a_person_without_a_text_any_more_leaves_the_index(store):
     build(store, profiles(*people(2), profile("o'hara", "likes whiskey")), BagOfWords(), as_of=AS_OF)
     report = build(store, profiles(*people(1), profile("u1", None)), BagOfWords(), as_of=AS_OF)
-    assert (report.deleted, report.upserted, report.embedded, report.rows) == (2, 0, 0, 1)
+    assert (report.deleted, report.upserted, report.embedded, report.served.rows) == (2, 0, 0, 1)
     assert set(served_rows(store)) == {"u0"}
 
 
@@ -117,7 +131,7 @@ def test_rows_with_kept_and_new_vectors_are_written_together_in_the_right_order(
 def test_another_model_embeds_everything_and_never_mixes(store):
     build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
     report = build(store, profiles(*people(3)), BagOfWords("bag-of-words@2", dimension=32), as_of=AS_OF)
-    assert (report.upserted, report.embedded, report.rows) == (3, 3, 3)
+    assert (report.upserted, report.embedded, report.served.rows) == (3, 3, 3)
     rows = served_rows(store).values()
     assert {row["model"] for row in rows} == {"bag-of-words@2"}
     assert {len(row["vector"]) for row in rows} == {32}
@@ -136,7 +150,7 @@ def test_an_index_of_other_columns_is_written_anew_with_its_vectors_kept(store, 
     build(store, profiles(*people(3, age=30)), BagOfWords(), as_of=AS_OF)
     table = store.open_latest()
     change(table)
-    store.promote(table.version)
+    promote(store, table.version)
     report = build(store, profiles(*people(3, age=31)), BagOfWords(), as_of=AS_OF)
     assert (report.upserted, report.embedded) == (3, 0)
     assert {row["age"] for row in served_rows(store).values()} == {31}
@@ -158,7 +172,7 @@ def test_decimals_and_large_strings_are_taken_as_they_come(store):
 
 def test_people_with_equal_texts_are_both_indexed(store):
     report = build(store, profiles(profile("a", "same"), profile("b", "same")), BagOfWords(), as_of=AS_OF)
-    assert report.rows == 2
+    assert report.served.rows == 2
 
 
 @pytest.mark.parametrize(
@@ -181,10 +195,10 @@ def test_people_with_equal_texts_are_both_indexed(store):
 )
 def test_profiles_that_cannot_be_indexed_are_refused_and_nothing_is_promoted(store, rows, message):
     build(store, profiles(*people(2)), BagOfWords(), as_of=AS_OF)
-    before, served = versions(store), store.served()
+    before, served = versions(store), served_version(store)
     with pytest.raises(PipelineError, match=message):
         build(store, rows, BagOfWords(), as_of=AS_OF)
-    assert (versions(store), store.served()) == (before, served)
+    assert (versions(store), served_version(store)) == (before, served)
 
 
 class Faulty(BagOfWords):
@@ -216,11 +230,11 @@ class Faulty(BagOfWords):
 )
 def test_a_failed_check_leaves_the_served_version_and_the_next_build_ends_right(store, fault, message):
     build(store, profiles(*people(4)), BagOfWords(), as_of=AS_OF)
-    before, served = served_rows(store), store.served()
+    before, served = served_rows(store), served_version(store)
     changed = profiles(*(profile(row["user_id"], row["text"] + " now") for row in people(4)))
     with pytest.raises(PipelineError, match=message):
         build(store, changed, Faulty(fault), as_of=AS_OF)
-    assert (served_rows(store), store.served()) == (before, served)
+    assert (served_rows(store), served_version(store)) == (before, served)
     assert build(store, changed, BagOfWords(), as_of=AS_OF).embedded == 4
     assert verify(store, changed, BagOfWords()).problems == []
 
@@ -237,10 +251,10 @@ def test_what_a_failed_build_left_does_not_reach_the_next_version(store):
 def test_a_first_build_that_fails_its_check_serves_nothing(store):
     with pytest.raises(PipelineError, match="not promoted"):
         build(store, profiles(*people(3)), Faulty("too long"), as_of=AS_OF)
-    assert store.served() is None
+    assert served_version(store) is None
     with pytest.raises(PipelineError, match="there is no index at"):
         store.open_served()
-    assert build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF).rows == 3
+    assert build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF).served.rows == 3
 
 
 def test_the_stages_are_told_in_order(store):
@@ -254,33 +268,6 @@ def test_two_builds_at_once_are_refused(store):
         build(store, profiles(*people(1)), BagOfWords(), as_of=AS_OF)
 
 
-def test_old_versions_are_dropped_and_the_previous_one_is_kept(store):
-    build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
-    oldest = store.served().version
-    # A clean-up goes by age, to the second.
-    time.sleep(1.1)
-    age = 18
-    while oldest in versions(store) and age < 18 + MAX_VERSIONS:
-        previous = store.served().version
-        build(store, profiles(*people(3, age=age)), BagOfWords(), as_of=AS_OF)
-        age += 1
-    assert oldest not in versions(store)
-    assert {previous, store.served().version} <= set(versions(store))
-    assert len(versions(store)) >= KEPT_VERSIONS
-    assert store.open_latest().stats()["fragment_stats"]["num_fragments"] == 1
-    assert verify(store, profiles(*people(3, age=age - 1)), BagOfWords()).problems == []
-
-
-def test_a_tag_of_ones_own_keeps_its_version_through_clean_ups(store):
-    build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
-    store.open_latest().tags.create("mine", store.served().version)
-    mine = store.served().version
-    for age in range(18, 18 + MAX_VERSIONS // 2 + 1):
-        build(store, profiles(*people(3, age=age)), BagOfWords(), as_of=AS_OF)
-    assert mine in versions(store)
-    assert len(versions(store)) > MAX_VERSIONS
-
-
 def test_health_counts_what_is_missing_extra_and_out_of_date(store):
     build(store, profiles(*people(5)), BagOfWords(), as_of=AS_OF)
     wanted = [
@@ -290,7 +277,15 @@ def test_health_counts_what_is_missing_extra_and_out_of_date(store):
         profile("new", "a newcomer"),
     ]
     assert verify(store, profiles(*wanted), BagOfWords()) == Health(
-        rows=5, missing=1, extra=1, stale=2, duplicates=0, faulty_vectors=0, sampled=5, lost=2
+        rows=5,
+        missing=1,
+        extra=1,
+        stale=2,
+        duplicates=0,
+        faulty_vectors=0,
+        sampled=5,
+        lost=2,
+        examples={"missing": ["new"], "extra": ["u4"], "stale": ["u2", "u3"]},
     )
 
 
@@ -298,7 +293,7 @@ def test_health_counts_repeated_users(store):
     build(store, profiles(*people(3)), BagOfWords(), as_of=AS_OF)
     table = store.open_latest()
     table.add(table.to_arrow().slice(0, 1))
-    store.promote(table.version)
+    promote(store, table.version)
     assert verify(store, profiles(*people(3)), BagOfWords()).duplicates == 1
     assert "1 rows repeat a user" in verify(store, profiles(*people(3)), BagOfWords()).problems
 

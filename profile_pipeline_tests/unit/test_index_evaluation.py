@@ -20,6 +20,7 @@ from profile_pipeline.index.evaluation import (
 )
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import IndexStore
+from profile_pipeline.index.versions import served_or_error
 from profile_pipeline_tests.collection import JUDGMENTS, judgments, write_collection
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profiles
 
@@ -134,7 +135,11 @@ def test_documents_are_indexed_and_found_as_profiles_are(folder, tmp_path, monke
     collection, embedder = read_collection(folder), BagOfWords(dimension=256)
     store = IndexStore(tmp_path / "index")
     report = index_collection(collection, store, embedder)
-    assert (report.rows, report.promoted, report.probes > 0) == (len(collection.documents), True, partitioned)
+    assert (report.served.rows, report.promoted, report.served.probes > 0) == (
+        len(collection.documents),
+        True,
+        partitioned,
+    )
     queries = QueryEmbedder(collection, embedder)
     searcher = Searcher(store, queries)
     told: list[tuple[int, int]] = []
@@ -166,4 +171,4 @@ def test_an_index_of_profiles_is_not_written_over(folder, tmp_path):
     build(store, profiles(*people(2)), BagOfWords(), as_of=AS_OF)
     with pytest.raises(PipelineError, match="holds an index of profiles; name another folder"):
         index_collection(read_collection(folder), store, BagOfWords())
-    assert store.served().rows == 2
+    assert served_or_error(store).rows == 2

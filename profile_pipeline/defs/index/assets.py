@@ -3,16 +3,42 @@
 What belongs here: the asset that builds and promotes it. What does not: how (`index/`).
 """
 
+import time
+
 import dagster as dg
 
 from profile_pipeline import build
 from profile_pipeline.defs.daily import daily_asset, failing_well
 from profile_pipeline.defs.partitions import window_of
-from profile_pipeline.defs.reporting import PREVIEW_ROWS, table_of
+from profile_pipeline.defs.reporting import (
+    PREVIEW_ROWS,
+    answers_metadata,
+    index_history_metadata,
+    index_version_metadata,
+    table_of,
+)
 from profile_pipeline.defs.resources import WarehouseResource
-from profile_pipeline.index.embedding import Embedder
+from profile_pipeline.index.embedding import Embedder, Progress, progress_in_words
 from profile_pipeline.index.store import IndexStore
+from profile_pipeline.index.versions import history
 from profile_pipeline.settings import Settings
+
+SECONDS_BETWEEN_NOTES = 10
+"""Between two notes of how far embedding has come: each is an event in Dagster's storage."""
+
+
+def noting_embedding(context: dg.AssetExecutionContext) -> Progress:
+    """Note every few seconds how far embedding has come, and when it has ended."""
+    started = noted = time.monotonic()
+
+    def note(done: int, total: int) -> None:
+        nonlocal noted
+        now = time.monotonic()
+        if done == total or now - noted >= SECONDS_BETWEEN_NOTES:
+            noted = now
+            context.log.info(f"embedded {progress_in_words(done, total, now - started)}")
+
+    return note
 
 
 @daily_asset(
@@ -36,22 +62,21 @@ def profile_index(
             settings,
             embedder,
             on_stage=lambda stage: context.log.info(f"index: {stage}"),
-            on_progress=lambda done, total: context.log.info(f"embedded {done} of {total} texts"),
+            on_progress=noting_embedding(context),
         )
-    shown = IndexStore(settings.index_path).first_rows(PREVIEW_ROWS)
+    store = IndexStore(settings.index_path)
     # On the last partition alone, as everywhere: a range logs an event for each of its days.
     context.add_asset_metadata(
         {
-            "dagster/row_count": report.rows,
-            "version": report.version,
-            "model": report.model,
+            **index_version_metadata(report.served),
             "upserted": report.upserted,
             "deleted": report.deleted,
             "embedded": report.embedded,
             "promoted": report.promoted,
             "runtime": report.runtime or "nothing embedded",
-            "partitions_read_by_a_search": report.probes,
-            "preview": table_of(shown),
+            **answers_metadata(report.answers),
+            "history": index_history_metadata(history(store), report.served.version),
+            "preview": table_of(store.first_rows(PREVIEW_ROWS)),
         },
         partition_key=window_of(context).end.isoformat(),
     )
