@@ -52,6 +52,7 @@ class Words:
 
     model = f"words@{DIMENSION}"
     runtime = "numpy"
+    revision = weights_sha256 = None
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Count in how many texts each word is."""
@@ -169,6 +170,7 @@ class Ready:
     """The queries' vectors, computed before."""
 
     runtime = "numpy"
+    revision = weights_sha256 = None
 
     def __init__(self, vectors: dict[str, np.ndarray], model: str) -> None:
         """Take the vectors and the name of the model that made them."""

@@ -168,7 +168,9 @@ def show_similar(
 
 
 def _searcher(settings: Settings, reranker: Reranker | None = None) -> Searcher:
-    return Searcher(IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model), reranker)
+    return Searcher(
+        IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model), reranker=reranker
+    )
 
 
 def _show_hits(hits: pa.Table, format: Format) -> None:

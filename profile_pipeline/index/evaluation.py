@@ -66,6 +66,8 @@ class QueryEmbedder:
     def __init__(self, collection: Collection, embedder: Embedder, on_progress: Progress | None = None) -> None:
         """Embed the queries."""
         self.model = embedder.model
+        self.revision = embedder.revision
+        self.weights_sha256 = embedder.weights_sha256
         self.runtime = embedder.runtime
         self.revision = embedder.revision
         self.weights_sha256 = embedder.weights_sha256

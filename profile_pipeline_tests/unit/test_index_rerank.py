@@ -34,7 +34,9 @@ def test_the_best_of_the_ranking_are_ordered_by_the_reranker_and_have_its_scores
         return [number(each) for each in texts]
 
     found = (
-        Searcher(store, BagOfWords(), highest_number).search("wine", mode=mode, limit=3, with_parts=True).to_pylist()
+        Searcher(store, BagOfWords(), reranker=highest_number)
+        .search("wine", mode=mode, limit=3, with_parts=True)
+        .to_pylist()
     )
     first = Searcher(store, BagOfWords()).search("wine", mode=mode, limit=RERANKED_AT_LEAST)["text"].to_pylist()
     best = sorted(map(number, first), reverse=True)[:3]
@@ -44,20 +46,20 @@ def test_the_best_of_the_ranking_are_ordered_by_the_reranker_and_have_its_scores
 
 
 def test_equal_scores_are_in_the_order_of_users_and_filters_hold(store):
-    searcher = Searcher(store, BagOfWords(), lambda text, texts: [1.0] * len(texts))
+    searcher = Searcher(store, BagOfWords(), reranker=lambda text, texts: [1.0] * len(texts))
     found = searcher.search("wine", filters=Filters("user_id IN ('u7', 'u5', 'u6')"))
     assert found["user_id"].to_pylist() == ["u5", "u6", "u7"]
 
 
 def test_a_reranker_is_not_asked_about_nobody(store):
-    searcher = Searcher(store, BagOfWords(), lambda text, texts: pytest.fail("asked"))
+    searcher = Searcher(store, BagOfWords(), reranker=lambda text, texts: pytest.fail("asked"))
     assert searcher.search("zymurgy", mode=Mode.TEXT).num_rows == 0
 
 
 @pytest.mark.parametrize("scores", [[1.0], [float("nan")] * 50, None, ["high"] * 50])
 def test_a_reranker_that_gives_no_number_for_each_text_is_told(store, scores):
     with pytest.raises(PipelineError, match="the reranker"):
-        Searcher(store, BagOfWords(), lambda text, texts: scores).search("wine")
+        Searcher(store, BagOfWords(), reranker=lambda text, texts: scores).search("wine")
 
 
 def test_a_function_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
