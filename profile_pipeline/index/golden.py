@@ -60,9 +60,9 @@ class Answer:
 
     @property
     def recall(self) -> float | None:
-        """The share of users that were found; null when nobody expected is in the index."""
+        """The share of users that were found, to three digits; null when nobody expected is in the index."""
         known = len(self.found) + len(self.missed)
-        return len(self.found) / known if known else None
+        return round(len(self.found) / known, 3) if known else None
 
 
 def read_golden_queries(file: Path) -> list[GoldenQuery]:
@@ -114,9 +114,9 @@ def ask(searcher: Searcher, queries: Sequence[GoldenQuery], as_of: date) -> list
 
 
 def recall_of(answers: Sequence[Answer]) -> float | None:
-    """The mean over the questions; null without one that can be answered."""
+    """The mean over the questions, to three digits; null without one that can be answered."""
     recalls = [answer.recall for answer in answers if answer.recall is not None]
-    return fmean(recalls) if recalls else None
+    return round(fmean(recalls), 3) if recalls else None
 
 
 def shortfall(answers: Sequence[Answer], least: float) -> str | None:
