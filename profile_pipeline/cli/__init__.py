@@ -202,7 +202,7 @@ def match(
     where: Where = None,
     mode: Annotated[
         Literal["vector", "text", "hybrid"], typer.Option(help="By meaning, by words, or by both rankings fused.")
-    ] = "vector",
+    ] = "hybrid",
     can_send: CanSend = False,
     neighborhood: Neighborhoods = None,
     tag: Tags = None,
@@ -219,13 +219,14 @@ def match(
     """Find profiles by meaning, by words or by both, best first.
 
     The score is the cosine similarity by meaning, BM25 by words, and for both the sum of 1 / (60 + rank) over the
-    two rankings. A condition may use any column that --format json prints but average_events_per_month, lists of
-    reasons and parts; write a day as DATE '2024-01-31' and a list as array_has(tags, 'vegan').
+    two rankings as a share of the most it can be: 1 is first in both. A condition may use any column that
+    --format json prints but average_events_per_month, lists of reasons and parts; write a day as DATE '2024-01-31'
+    and a list as array_has(tags, 'vegan').
 
     \b
     Examples:
       profile-pipeline match "vegetarians who love wine tastings" --where "age < 40" --limit 3
-      profile-pipeline match "jazz" --mode hybrid --tag vegan --can-send --as-of 2024-07-15
+      profile-pipeline match "jazz" --mode text --tag vegan --can-send --as-of 2024-07-15
       profile-pipeline match "wine" --where "days_since_last_event > 30 AND decision <> 'wait'"
     """
     from profile_pipeline.cli import reading

@@ -140,7 +140,7 @@ def show_match(settings: Settings, text: str, asked: Asked, format: Format, *, m
 
 
 def matches(
-    settings: Settings, text: str, asked: Asked, *, mode: Mode = Mode.VECTOR, reranker: str | None = None
+    settings: Settings, text: str, asked: Asked, *, mode: Mode = Mode.HYBRID, reranker: str | None = None
 ) -> pa.Table:
     """The profiles that fit a text best, while a terminal is told what takes the time."""
     doing = "searching" if mode is Mode.TEXT and reranker is None else "loading the model and searching"

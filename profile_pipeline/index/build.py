@@ -169,7 +169,7 @@ def build(
         }
         seal(table, record)
         clean_up_due = compact_when_due(table)
-        answers = ask(Searcher(store, embedder, table.version), golden.queries, as_of)
+        answers = ask(Searcher(store, embedder, version=table.version), golden.queries, as_of)
         record |= {"golden_queries": len(answers), "golden_recall": recall_of(answers)}
         seal(table, record)
         on_stage(Stage.STAGED)

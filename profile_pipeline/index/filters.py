@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.clock import CLOCK_WORDS, at
-from profile_pipeline.index.store import FILTER_COLUMNS
+from profile_pipeline.index.store import FILTER_COLUMNS, is_one_of, quoted
 
 FILTERABLE = ("user_id", *FILTER_COLUMNS, "text")
 
@@ -49,10 +49,10 @@ class Filters:
         if self.can_send:
             parts.append(at("can_send_new_message", day))
         if self.neighborhoods:
-            names = ", ".join(map(_quoted, self.neighborhoods))
-            parts.append(f"(home_neighborhood IN ({names}) OR work_neighborhood IN ({names}))")
+            places = ("home_neighborhood", "work_neighborhood")
+            parts.append(f"({' OR '.join(is_one_of(place, self.neighborhoods) for place in places)})")
         # Tags are in lower case.
-        parts += [f"array_has_any(tags, [{_quoted(tag.lower())}])" for tag in self.tags]
+        parts += [f"array_has_any(tags, [{quoted(tag.lower())}])" for tag in self.tags]
         if self.min_score is not None:
             parts.append(f"personalization_score >= {self.min_score}")
         if self.attended_since is not None:
@@ -114,12 +114,3 @@ def _values(table: Any, *columns: str) -> str:
     ordered = sorted(counts, key=lambda value: (-counts[value], value))
     more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
     return ", ".join(ordered[:SHOWN]) + more
-
-
-def equals(column: str, value: str) -> str:
-    """A condition in SQL: a column of text has this value."""
-    return f"{column} = {_quoted(value)}"
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.search import Mode, Searcher
+from profile_pipeline.index.store import is_one_of
 
 ANSWERS = 10
 """The hits that count, unless more users are expected: a first page."""
@@ -59,9 +60,9 @@ class Answer:
 
     @property
     def recall(self) -> float | None:
-        """The share of users that were found; null when nobody expected is in the index."""
+        """The share of users that were found, to three digits; null when nobody expected is in the index."""
         known = len(self.found) + len(self.missed)
-        return len(self.found) / known if known else None
+        return round(len(self.found) / known, 3) if known else None
 
 
 def read_golden_queries(file: Path) -> list[GoldenQuery]:
@@ -113,9 +114,9 @@ def ask(searcher: Searcher, queries: Sequence[GoldenQuery], as_of: date) -> list
 
 
 def recall_of(answers: Sequence[Answer]) -> float | None:
-    """The mean over the questions; null without one that can be answered."""
+    """The mean over the questions, to three digits; null without one that can be answered."""
     recalls = [answer.recall for answer in answers if answer.recall is not None]
-    return fmean(recalls) if recalls else None
+    return round(fmean(recalls), 3) if recalls else None
 
 
 def shortfall(answers: Sequence[Answer], least: float) -> str | None:
@@ -129,6 +130,5 @@ def shortfall(answers: Sequence[Answer], least: float) -> str | None:
 
 
 def _known(table: Any, users: set[str]) -> set[str]:
-    quoted = ", ".join("'" + user.replace("'", "''") + "'" for user in sorted(users))
-    found = table.search().where(f"user_id IN ({quoted})").select(["user_id"]).limit(len(users)).to_arrow()
+    found = table.search().where(is_one_of("user_id", sorted(users))).select(["user_id"]).limit(len(users)).to_arrow()
     return set(found["user_id"].to_pylist())

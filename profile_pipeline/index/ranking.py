@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.acceleration import TEXT_INDEX, partitioned
 from profile_pipeline.index.filters import Filters
-from profile_pipeline.index.versions import IndexVersion, describe
+from profile_pipeline.index.versions import IndexVersion
 
 FUSION_CONSTANT = 60
 """The k of reciprocal rank fusion: Cormack, Clarke and Büttcher, SIGIR 2009, who found 60 good on all they tried."""
@@ -29,39 +29,30 @@ RANKED_SCHEMA = pa.schema({"score": pa.float64(), "user_id": pa.string(), "_rowi
 
 @dataclass(frozen=True)
 class OpenVersion:
-    """A version of the index; one search reads one of them, whatever is promoted meanwhile.
+    """A version that is open; one search reads one version, whatever is promoted meanwhile.
 
     Attributes:
         table: the LanceDB table at the version.
-        built: what the version was built from.
+        served: what the version is.
         has_words: whether it can be searched by words.
         usable: the filters, each with its day, that are known to be right here.
     """
 
     table: Any
-    built: IndexVersion
+    served: IndexVersion
     has_words: bool
     usable: set[tuple[Filters, date]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, table: Any) -> "OpenVersion":
-        """Look at a table that is open at a version.
-
-        Raises:
-            PipelineError: an earlier release built it.
-        """
-        built = describe(table)
-        if built is None:
-            raise PipelineError(
-                "the index was built by an earlier release; run `profile-pipeline build` to build it again"
-            )
-        return cls(table, built, TEXT_INDEX in {index.name for index in table.list_indices()})
+    def of(cls, table: Any, served: IndexVersion) -> "OpenVersion":
+        """Look at a table that is open at a version."""
+        return cls(table, served, TEXT_INDEX in {index.name for index in table.list_indices()})
 
     def nearest(self, vector: Any, where: str | None, limit: int) -> pa.Table:
         """`score`, `user_id` and `_rowid` of the profiles nearest to a vector of unit length, best first."""
         query = self.table.search(vector, vector_column_name="vector")
-        if self.built.probes:
-            query = partitioned(query, self.built.probes if where is None else ALL_PARTITIONS)
+        if self.served.probes:
+            query = partitioned(query, self.served.probes if where is None else ALL_PARTITIONS)
         else:
             query = query.distance_type("dot").bypass_vector_index()
         found = _run(query, where, limit, "_distance")
@@ -94,6 +85,8 @@ class OpenVersion:
 def fuse(rankings: list[pa.Table]) -> pa.Table:
     """Reciprocal rank fusion: the sum over the rankings of 1 / (60 + rank), best first, equal sums by user.
 
+    It is told as a share of the most that it can be, so that 1 is first in each.
+
     Args:
         rankings: `score`, `user_id` and `_rowid` each, best first.
     """
@@ -101,7 +94,8 @@ def fuse(rankings: list[pa.Table]) -> pa.Table:
     for ranking in rankings:
         for rank, key in enumerate(zip(ranking["user_id"].to_pylist(), ranking["_rowid"].to_pylist(), strict=True), 1):
             sums[key] = sums.get(key, 0) + 1 / (FUSION_CONSTANT + rank)
-    rows = [{"score": score, "user_id": user, "_rowid": row} for (user, row), score in sums.items()]
+    most = len(rankings) / (FUSION_CONSTANT + 1)
+    rows = [{"score": score / most, "user_id": user, "_rowid": row} for (user, row), score in sums.items()]
     return _ranked(pa.Table.from_pylist(rows, schema=RANKED_SCHEMA))
 
 

@@ -5,7 +5,7 @@ does not: how profiles are ranked (`ranking.py`), conditions (`filters.py`), and
 (`build.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -19,10 +19,11 @@ from profile_pipeline.errors import PipelineError
 from profile_pipeline.index import parts
 from profile_pipeline.index.clock import CLOCK_COLUMNS, READ_FOR_CLOCK, with_clock
 from profile_pipeline.index.embedding import Embedder
-from profile_pipeline.index.filters import FILTERABLE, Filters, equals
+from profile_pipeline.index.filters import FILTERABLE, Filters
 from profile_pipeline.index.ranking import OpenVersion, fuse
 from profile_pipeline.index.rerank import RERANKED_AT_LEAST, Reranker, reranked
-from profile_pipeline.index.store import PRODUCTION, IndexStore
+from profile_pipeline.index.store import PRODUCTION, IndexStore, is_one_of
+from profile_pipeline.index.versions import described
 
 RESULT_COLUMNS = (*FILTERABLE, *CLOCK_COLUMNS)
 """What can be told of a profile, besides its score: what is stored, and what follows from it as of a day."""
@@ -56,11 +57,15 @@ class Searcher:
     """Searches the served version, which it keeps open, and follows when another is promoted; or one version."""
 
     def __init__(
-        self, store: IndexStore, embedder: Embedder, version: int | None = None, reranker: Reranker | None = None
+        self, store: IndexStore, embedder: Embedder, reranker: Reranker | None = None, version: int | None = None
     ) -> None:
-        """Name the index, the model of the version, and which one, if not the served; nothing is opened yet.
+        """Name the index and the model of its served version; nothing is opened yet.
 
-        A reranker, if there is one, has the last word on the order and the scores of `search`.
+        Args:
+            store: the index.
+            embedder: the model.
+            reranker: has the last word on the order and the scores of `search`.
+            version: the number of a version to search instead of the served one.
         """
         self._store = store
         self._embedder = embedder
@@ -72,7 +77,7 @@ class Searcher:
         self,
         text: str,
         *,
-        mode: Mode = Mode.VECTOR,
+        mode: Mode = Mode.HYBRID,
         filters: Filters | None = None,
         as_of: date | None = None,
         limit: int = 10,
@@ -93,7 +98,8 @@ class Searcher:
         Returns:
             `score`, then the columns, then `parts` if asked for: at most two sentences of the indexed text, best
             first. The score is the cosine similarity, -1 to 1, by vector; BM25 by text, and only profiles that
-            share a word are found; by both, the sum of 1 / (60 + rank) over the two rankings. Sentences are ranked
+            share a word are found; by both, the sum of 1 / (60 + rank) over the two rankings as a share of the
+            most it can be, so that 1 is first in both. Sentences are ranked
             likewise. A reranker gives scores of its own to the best 50 at least.
 
         Raises:
@@ -102,19 +108,22 @@ class Searcher:
         """
         if not text.strip():
             raise PipelineError("the text to match is blank; say what to look for, such as 'vegans who like wine'")
-        version = self._open()
-        day = _day(version, as_of)
-        filters = filters or Filters()
-        where = _condition(version, filters, day, limit)
-        question = Question(text, mode, None if mode is Mode.TEXT else self._embedded(version, text))
-        with filters.blamed():
-            count = max(limit, RERANKED_AT_LEAST) if self._reranker else limit
-            ranked = _ranked(version, question, where, count)
-        if self._reranker:
-            texts = version.complete(ranked, ["text"])["text"].to_pylist()
-            ranked = reranked(ranked, text, texts, self._reranker).slice(0, limit)
-        told = _told(version, ranked, day, columns)
-        return self._with_parts(told, version, ranked, question) if with_parts else told
+        chosen = filters or Filters()
+
+        def answer(version: OpenVersion) -> pa.Table:
+            day = _day(version, as_of)
+            where = _condition(version, chosen, day, limit)
+            question = Question(text, mode, None if mode is Mode.TEXT else self._embedded(version, text))
+            with chosen.blamed():
+                count = max(limit, RERANKED_AT_LEAST) if self._reranker else limit
+                ranked = _ranked(version, question, where, count)
+            if self._reranker:
+                texts = version.complete(ranked, ["text"])["text"].to_pylist()
+                ranked = reranked(ranked, text, texts, self._reranker).slice(0, limit)
+            told = _told(version, ranked, day, columns)
+            return self._with_parts(told, version, ranked, question) if with_parts else told
+
+        return self._answered(answer)
 
     def similar(
         self,
@@ -146,18 +155,21 @@ class Searcher:
             PipelineError: the user is not in the index, the limit too small, the filter wrong, there is no index
                 yet, or it was built with other columns.
         """
-        version = self._open()
-        day = _day(version, as_of)
-        filters = filters or Filters()
-        where = _condition(version, filters, day, limit)
-        user = _stored(version, user_id, ["vector", "text"])
-        with filters.blamed():
-            # One more, for the user, whom nobody is nearer to.
-            ranked = version.nearest(user["vector"].values.to_numpy(), where, limit + 1)
-        others = ranked.filter(pc.not_equal(ranked["user_id"], user_id)).slice(0, limit)
-        told = _told(version, others, day, columns)
-        question = Question(user["text"].as_py(), Mode.TEXT)
-        return self._with_parts(told, version, others, question) if with_parts else told
+        chosen = filters or Filters()
+
+        def answer(version: OpenVersion) -> pa.Table:
+            day = _day(version, as_of)
+            where = _condition(version, chosen, day, limit)
+            user = _stored(version, user_id, ["vector", "text"])
+            with chosen.blamed():
+                # One more, for the user, whom nobody is nearer to.
+                ranked = version.nearest(user["vector"].values.to_numpy(), where, limit + 1)
+            others = ranked.filter(pc.not_equal(ranked["user_id"], user_id)).slice(0, limit)
+            told = _told(version, others, day, columns)
+            question = Question(user["text"].as_py(), Mode.TEXT)
+            return self._with_parts(told, version, others, question) if with_parts else told
+
+        return self._answered(answer)
 
     def table(self) -> Any:
         """The LanceDB table at the version to search: the open one, unless another was promoted.
@@ -165,23 +177,33 @@ class Searcher:
         Raises:
             PipelineError: there is none, or it was built with other columns.
         """
-        return self._open().table
+        return self._version().table
 
-    def _open(self) -> OpenVersion:
-        opened = self._opened
-        if opened is not None and self._is_current(opened):
-            return opened
+    def _version(self) -> OpenVersion:
+        if self._opened is not None and self._is_current(self._opened):
+            return self._opened
         table = self._store.open_served() if self._number is None else self._store.open_version(self._number)
+        served = described(table)
         absent = [name for name in (*FILTERABLE, *READ_FOR_CLOCK) if name not in table.schema.names]
         if absent:
             raise PipelineError(
                 f"the index was built before there was a column {', '.join(absent)}; build the index again"
             )
-        self._opened = OpenVersion.of(table)
+        self._opened = OpenVersion.of(table, served)
         return self._opened
 
     def _is_current(self, opened: OpenVersion) -> bool:
-        return self._number is not None or opened.table.tags.get_version(PRODUCTION) == opened.built.version
+        return self._number is not None or opened.table.tags.get_version(PRODUCTION) == opened.served.version
+
+    def _answered(self, answer: Callable[[OpenVersion], pa.Table]) -> pa.Table:
+        """What a version answers; once more if it was dropped meanwhile, as it is when somebody is forgotten."""
+        version = self._version()
+        try:
+            return answer(version)
+        except Exception:
+            if self._is_current(version):
+                raise
+        return answer(self._version())
 
     def _with_parts(self, told: pa.Table, version: OpenVersion, ranked: pa.Table, question: Question) -> pa.Table:
         """Add `parts`, the sentences of those found that match the question, as the profiles were ranked."""
@@ -195,9 +217,9 @@ class Searcher:
 
     def _embedded(self, version: OpenVersion, text: str) -> np.ndarray:
         """A text as the version's model sees it."""
-        if version.built.model != self._embedder.model:
+        if version.served.model != self._embedder.model:
             raise PipelineError(
-                f"the index was built with the model {version.built.model}, but EMBEDDING_MODEL is "
+                f"the index was built with the model {version.served.model}, but EMBEDDING_MODEL is "
                 f"{self._embedder.model}; set it back, or build the index again"
             )
         vector: np.ndarray = self._embedder.embed([text])[0]
@@ -211,7 +233,7 @@ def match(
     where: str | None,
     limit: int,
     *,
-    mode: Mode = Mode.VECTOR,
+    mode: Mode = Mode.HYBRID,
     filters: Filters | None = None,
 ) -> pa.Table:
     """One search, as `Searcher.search`; `where` is for `filters` that are only a condition in SQL."""
@@ -224,7 +246,7 @@ def _day(version: OpenVersion, as_of: date | None) -> date:
     Raises:
         PipelineError: it is before the day of the version, which knows what came later.
     """
-    known = version.built.as_of
+    known = version.served.as_of
     if as_of is not None and as_of < known:
         raise PipelineError(
             f"the index tells of profiles as of {known} and cannot forget what came after {as_of}; name {known} or "
@@ -272,7 +294,7 @@ def _stored(version: OpenVersion, user_id: str, columns: list[str]) -> dict[str,
     Raises:
         PipelineError: the user is not in the version.
     """
-    found = version.table.search().where(equals("user_id", user_id)).select(columns).limit(1).to_arrow()
+    found = version.table.search().where(is_one_of("user_id", [user_id])).select(columns).limit(1).to_arrow()
     if not found.num_rows:
         raise PipelineError(
             f"there is no user {user_id!r} in the index, which has profiles with at least one tag; "

@@ -7,7 +7,7 @@ served (`versions.py`), and queries (`search.py`).
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -167,8 +167,17 @@ class IndexStore:
 
 def delete(table: Any, user_ids: list[str]) -> None:
     """Commit a version without these users; at least one."""
-    quoted = ", ".join("'" + user_id.replace("'", "''") + "'" for user_id in user_ids)
-    table.delete(f"user_id IN ({quoted})")
+    table.delete(is_one_of("user_id", user_ids))
+
+
+def is_one_of(column: str, values: Iterable[str]) -> str:
+    """A condition in SQL: a column of text has one of these values; at least one."""
+    return f"{column} IN ({', '.join(map(quoted, values))})"
+
+
+def quoted(value: str) -> str:
+    """A text in SQL."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def upsert(table: Any, rows: pa.RecordBatchReader) -> None:

@@ -109,11 +109,18 @@ def served_or_error(store: IndexStore) -> IndexVersion:
     Raises:
         PipelineError: nothing was promoted yet, or an earlier release built it.
     """
-    record = describe(store.open_served())
+    return described(store.open_served())
+
+
+def described(table: Any) -> IndexVersion:
+    """What `seal` wrote into an open version.
+
+    Raises:
+        PipelineError: an earlier release built it.
+    """
+    record = describe(table)
     if record is None:
-        raise PipelineError(
-            f"the index at {store.path} was built by an earlier release; run `profile-pipeline build` to build it again"
-        )
+        raise PipelineError("the index was built by an earlier release; run `profile-pipeline build` to build it again")
     return record
 
 

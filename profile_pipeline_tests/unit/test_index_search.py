@@ -7,7 +7,7 @@ import pytest
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.build import build
-from profile_pipeline.index.search import RESULT_COLUMNS, match
+from profile_pipeline.index.search import RESULT_COLUMNS, Mode, match
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import promote
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, profile, profiles
@@ -40,7 +40,7 @@ def found(store: IndexStore, text: str = "red wine", where: str | None = None, l
 
 
 def test_a_text_finds_itself_with_score_1_and_the_others_by_cosine(store):
-    result = match(store, "Bob loves red wine", BagOfWords(), None, 10)
+    result = match(store, "Bob loves red wine", BagOfWords(), None, 10, mode=Mode.VECTOR)
     assert result["user_id"].to_pylist() == ["bob", "ann", "cid"]
     query, *others = BagOfWords().embed(["Bob loves red wine", *(row["text"] for row in PEOPLE)])
     assert result["score"].to_pylist() == pytest.approx(sorted((query @ v for v in others), reverse=True), abs=1e-6)
