@@ -83,6 +83,10 @@ IndexAsOf = Annotated[
         help="Decide and count days as of the end of this day. [default: the day that the index tells of]",
     ),
 ]
+Parts = Annotated[
+    bool,
+    typer.Option("--parts/--no-parts", help="Tell which sentences match; for hundreds of hits, that takes a while."),
+]
 MostProfiles = Annotated[int, typer.Option(min=1, metavar="N", help="At most so many profiles.")]
 
 
@@ -208,6 +212,7 @@ def match(
     rerank: Annotated[
         bool, typer.Option("--rerank", help="Let what PROFILE_PIPELINE_RERANKER names order the best 50.")
     ] = False,
+    parts: Parts = True,
     limit: MostProfiles = 10,
     format: FormatOption = "table",
 ) -> None:
@@ -230,9 +235,8 @@ def match(
     from profile_pipeline.settings import load_settings
 
     filters = Filters(where, can_send, tuple(neighborhood or ()), tuple(tag or ()), min_score, attended_since)
-    reading.show_match(
-        load_settings(), text, limit, format, mode=Mode(mode), filters=filters, as_of=as_of, rerank=rerank
-    )
+    asked = reading.Asked(filters, as_of, limit, with_parts=parts)
+    reading.show_match(load_settings(), text, asked, format, mode=Mode(mode), rerank=rerank)
 
 
 @app.command()
@@ -246,6 +250,7 @@ def similar(
     min_score: MinScore = None,
     attended_since: AttendedSince = None,
     as_of: IndexAsOf = None,
+    parts: Parts = True,
     limit: MostProfiles = 10,
     format: FormatOption = "table",
 ) -> None:
@@ -264,7 +269,8 @@ def similar(
     from profile_pipeline.settings import load_settings
 
     filters = Filters(where, can_send, tuple(neighborhood or ()), tuple(tag or ()), min_score, attended_since)
-    reading.show_similar(load_settings(), user, limit, format, filters=filters, as_of=as_of)
+    asked = reading.Asked(filters, as_of, limit, with_parts=parts)
+    reading.show_similar(load_settings(), user, asked, format)
 
 
 @quarantined.callback(invoke_without_command=True)

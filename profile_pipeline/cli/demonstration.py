@@ -16,7 +16,7 @@ from ibis import _
 from profile_pipeline import sample
 from profile_pipeline.build import RAW_STEPS, STEPS
 from profile_pipeline.cli import output
-from profile_pipeline.cli.reading import MATCH_COLUMNS, matches
+from profile_pipeline.cli.reading import HIT_COLUMNS, Asked, matches
 from profile_pipeline.cli.steps import Steps
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.profiles import decisions_as_of, profiles_as_of
@@ -72,7 +72,7 @@ def demo(settings: Settings) -> None:
         _show_profile(warehouse, settings)
         _show_decisions(warehouse)
     print(f'\nWho is nearest to "{QUESTION}":\n')
-    output.write(matches(settings, QUESTION, 5).to_reader(), "table", MATCH_COLUMNS)
+    output.write(matches(settings, QUESTION, Asked(limit=5)).to_reader(), "table", HIT_COLUMNS)
     print("\nMore: .venv/bin/profile-pipeline profiles, and .venv/bin/profile-pipeline --help")
     # All is written. With Dagster, the model and LanceDB in one process, DuckDB's bindings find types alive when the
     # interpreter ends and print a page about them below the result.

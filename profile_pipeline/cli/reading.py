@@ -7,6 +7,7 @@ does not: how they are printed (`output.py`) and how they come about (`profiles/
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 
 import ibis
@@ -49,7 +50,7 @@ DECISION_COLUMNS = {
     "queued": "has_queued_messages",
     "team": "is_on_team",
 }
-MATCH_COLUMNS = {
+HIT_COLUMNS = {
     "score": "score",
     "user": "user_id",
     "name": "name",
@@ -73,6 +74,16 @@ WAITING_COLUMNS = {name: column for name, column in QUARANTINE_COLUMNS.items() i
 
 TOLD_FIRST = ("id", "name", "email", "as_of", "summary", "decision", "decision_reasons")
 """What a single profile opens with; its other fields follow in the catalogue's order."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the commands that search share: the arguments of `index.search.Searcher` by their names."""
+
+    filters: Filters | None = None
+    as_of: date | None = None
+    limit: int = 10
+    with_parts: bool = True
 
 
 def show_profiles(settings: Settings, as_of: date | None, user: str | None, format: Format) -> None:
@@ -114,17 +125,7 @@ def show_decisions(settings: Settings, as_of: date | None, decision: str | None,
         output.write(output.stream(warehouse, rows.order_by("user_id")), format, DECISION_COLUMNS)
 
 
-def show_match(
-    settings: Settings,
-    text: str,
-    limit: int,
-    format: Format,
-    *,
-    mode: Mode,
-    filters: Filters,
-    as_of: date | None,
-    rerank: bool,
-) -> None:
+def show_match(settings: Settings, text: str, asked: Asked, format: Format, *, mode: Mode, rerank: bool) -> None:
     """Print the profiles that fit a text best.
 
     Raises:
@@ -135,48 +136,38 @@ def show_match(
             "there is nothing to rerank by; set PROFILE_PIPELINE_RERANKER to module:function, or to the folder or name "
             "of a cross-encoder"
         )
-    reranker = settings.reranker if rerank else None
-    _show_hits(matches(settings, text, limit, mode=mode, filters=filters, as_of=as_of, reranker=reranker), format)
+    _show_hits(matches(settings, text, asked, mode=mode, reranker=settings.reranker if rerank else None), format)
 
 
 def matches(
-    settings: Settings,
-    text: str,
-    limit: int,
-    *,
-    mode: Mode = Mode.HYBRID,
-    filters: Filters | None = None,
-    as_of: date | None = None,
-    reranker: str | None = None,
+    settings: Settings, text: str, asked: Asked, *, mode: Mode = Mode.HYBRID, reranker: str | None = None
 ) -> pa.Table:
     """The profiles that fit a text best, while a terminal is told what takes the time."""
     doing = "searching" if mode is Mode.TEXT and reranker is None else "loading the model and searching"
     with Console(stderr=True).status(doing):
         searcher = _searcher(settings, load_reranker(reranker) if reranker else None)
-        return searcher.search(text, mode=mode, filters=filters, as_of=as_of, limit=limit, with_parts=True)
+        return searcher.search(text, mode=mode, **vars(asked))
 
 
-def show_similar(
-    settings: Settings, user_id: str, limit: int, format: Format, *, filters: Filters, as_of: date | None
-) -> None:
+def show_similar(settings: Settings, user_id: str, asked: Asked, format: Format) -> None:
     """Print the profiles most like that of a user.
 
     Raises:
         PipelineError: as `index.search.Searcher.similar`.
     """
-    _show_hits(_searcher(settings).similar(user_id, filters=filters, as_of=as_of, limit=limit, with_parts=True), format)
+    _show_hits(_searcher(settings).similar(user_id, **vars(asked)), format)
 
 
 def _searcher(settings: Settings, reranker: Reranker | None = None) -> Searcher:
-    return Searcher(
-        IndexStore(settings.index_path), SentenceTransformerEmbedder(settings.embedding_model), reranker=reranker
-    )
+    embedder = SentenceTransformerEmbedder(settings.embedding_model)
+    return Searcher(IndexStore(settings.index_path), embedder, reranker=reranker)
 
 
 def _show_hits(hits: pa.Table, format: Format) -> None:
     if format == "table" and hits.num_rows:
         print(f"decisions as of {hits['as_of'][0]}; --as-of names another day", file=sys.stderr)
-    output.write(hits.to_reader(), format, MATCH_COLUMNS)
+    shown = {heading: name for heading, name in HIT_COLUMNS.items() if name in hits.schema.names}
+    output.write(hits.to_reader(), format, shown)
 
 
 def show_quarantine(

@@ -49,13 +49,11 @@ WORD = re.compile(r"""'(?:[^']|'')*'|"([^"]*)"|`([^`]*)`|(\w+)""")
 
 def with_clock(profiles: pa.Table, day: date) -> pa.Table:
     """Add `CLOCK_COLUMNS` to profiles with `READ_FOR_CLOCK`, in order."""
-    names = [name for name in profiles.schema.names if name not in CLOCK_COLUMNS]
-    found = profiles.select(names).append_column("as_of", pa.repeat(pa.scalar(day), profiles.num_rows))
+    found = profiles.select(READ_FOR_CLOCK).append_column("as_of", pa.repeat(pa.scalar(day), profiles.num_rows))
     found = found.append_column("position", pa.array(range(profiles.num_rows), pa.int64()))
-    with duckdb.connect() as connection:
-        connection.register(FOUND, found)
-        clock = connection.sql(f"SELECT * EXCLUDE (position) FROM ({_clock_query()}) ORDER BY position")
-        columns = clock.to_arrow_table()
+    with _engine().cursor() as cursor:
+        cursor.register(FOUND, found)
+        columns = cursor.sql(f"FROM ({_clock_query()}) ORDER BY position").to_arrow_table()
     for name in CLOCK_COLUMNS:
         profiles = profiles.append_column(name, columns[name])
     return profiles
@@ -69,6 +67,12 @@ def at(condition: str, day: date) -> str:
         return _expressions(day)[name] if name in CLOCK_WORDS else found[0]
 
     return WORD.sub(written_out, condition)
+
+
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One for all searches: to connect takes as long as the query."""
+    return duckdb.connect()
 
 
 @cache

@@ -69,8 +69,6 @@ class QueryEmbedder:
         self.revision = embedder.revision
         self.weights_sha256 = embedder.weights_sha256
         self.runtime = embedder.runtime
-        self.revision = embedder.revision
-        self.weights_sha256 = embedder.weights_sha256
         texts = sorted(set(collection.queries.values()))
         self._vectors = dict(zip(texts, embedder.embed(texts, on_progress), strict=True))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
@@ -21,6 +22,16 @@ FILTERABLE = ("user_id", *FILTER_COLUMNS, "text")
 
 SHOWN = 20
 """Values that a message lists: as many as one reads."""
+
+
+LABELS = (
+    *("tags", "interests", "cuisine_preference", "dietary_restrictions", "gender", "occupation"),
+    *("home_neighborhood", "work_neighborhood", "relationship_status"),
+)
+"""Columns whose values repeat, so that one that nobody has is told together with those that there are."""
+
+COMPARED = re.compile(r"(\w+)\s*=\s*'((?:[^']|'')+)'|array_has\w*\(\s*(\w+)\s*,\s*\[?\s*'((?:[^']|'')+)'")
+"""A column and the first text that it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,14 @@ class Filters:
         """Make sure that the condition can be put to a version, and names what exists there.
 
         Raises:
-            PipelineError: the SQL is wrong, or a neighbourhood or tag is nobody's.
+            PipelineError: the SQL is wrong, or a neighbourhood or tag is nobody's; or the SQL holds for nobody and
+                compares with a label that is nobody's.
         """
         if self.where is not None:
             with self.blamed():
-                table.count_rows(at(self.where, day))
+                holds_for = table.count_rows(at(self.where, day))
+            if not holds_for:
+                _refuse_unknown_labels(self.where, table, day)
         for name in self.neighborhoods:
             if not table.count_rows(Filters(neighborhoods=(name,)).condition(day)):
                 exist = _values(table, "home_neighborhood", "work_neighborhood")
@@ -103,12 +117,34 @@ def wrong_filter(where: str, message: str) -> str:
     )
 
 
+def _refuse_unknown_labels(where: str, table: Any, day: date) -> None:
+    """Raise an error if a condition compares with a label that nobody has: it is more likely mistyped than meant."""
+    for found in COMPARED.finditer(where):
+        column, label = (found[1] or found[3]).lower(), (found[2] or found[4]).replace("''", "'")
+        if column == "decision":
+            known = re.findall(r"'(\w{4,})'", at(column, day).replace("'false'", ""))
+            exist = "" if label in known else ", ".join(known)
+        elif column in LABELS:
+            has = (
+                f"array_has_any({column}, [{quoted(label)}])" if _is_list(table, column) else is_one_of(column, [label])
+            )
+            exist = "" if table.count_rows(has) else _values(table, column)
+        else:
+            continue
+        if exist:
+            raise PipelineError(f"the filter {where!r} holds for nobody: no {column} is {label!r}; there are {exist}")
+
+
+def _is_list(table: Any, column: str) -> bool:
+    return bool(pa.types.is_list(table.schema.field(column).type))
+
+
 def _values(table: Any, *columns: str) -> str:
     """What the columns hold, most frequent first."""
     counts: dict[str, int] = {}
     rows = table.search().select(list(columns)).to_arrow()
     for column in columns:
-        values = pc.list_flatten(rows[column]) if column == "tags" else rows[column]
+        values = pc.list_flatten(rows[column]) if _is_list(table, column) else rows[column]
         for item in values.drop_null().value_counts().to_pylist():
             counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
     ordered = sorted(counts, key=lambda value: (-counts[value], value))

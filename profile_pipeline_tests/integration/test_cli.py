@@ -354,11 +354,14 @@ def test_a_hit_has_the_decision_of_the_day_without_the_warehouse(
     with duckdb.connect(str(terminal.folder / "home" / "warehouse.duckdb")):
         hits = json.loads(terminal.call("match", "hiking", "--as-of", day, "--format", "json").out)
         table = terminal.call("similar", hits[0]["user_id"])
+        plain = terminal.call("match", "hiking", "--no-parts")
     assert hits
     for hit in hits:
         shown = {name: hit[name] for name in ("as_of", "decision", "decision_reasons", "can_send_new_message")}
         assert shown == {name: decided[hit["user_id"]][name] for name in shown}
     assert "decisions as of" in table.err or "no rows" in table.err
+    assert "parts" in hits[0]
+    assert ("what matches" in plain.out, "decision" in plain.out) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,17 @@ def test_options_keep_those_they_hold_for_in_every_mode(store, mode, filters, us
         (Filters(tags=("wine", "beer")), "nobody has the tag 'beer'; there are wine, games, vegan"),
         (Filters(neighborhoods=("Moon",)), "neighborhood 'Moon'; there are Old Town, O'Hara Hill"),
         (
+            Filters("home_neighborhood = 'old town'"),
+            r"holds for nobody: no home_neighborhood is 'old town'; there are O'Hara Hill, Old Town",
+        ),
+        (Filters("home_neighborhood = 'O''Hara' OR age > 200"), r"no home_neighborhood is \"O'Hara\"; there are"),
+        (Filters("array_has(tags, 'Vegan')"), r"no tags is 'Vegan'; there are wine, games, vegan"),
+        (Filters("array_has_any(tags, ['beer'])"), r"no tags is 'beer'; there are wine, games, vegan"),
+        (
+            Filters("decision = 'send'"),
+            "no decision is 'send'; there are send_personalized_message, request_more_details, wait",
+        ),
+        (
             Filters("agee > 3", min_score=3),
             r"filter 'agee > 3' cannot be used: No field named agee\. Did you mean 'age'",
         ),

@@ -7,7 +7,7 @@ import pytest
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.build import build
-from profile_pipeline.index.search import RESULT_COLUMNS, Mode, match
+from profile_pipeline.index.search import RESULT_COLUMNS, Mode, Searcher, match
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import promote
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, profile, profiles
@@ -133,6 +133,28 @@ def test_a_promotion_shows_in_the_next_search_and_a_tag_moved_back_too(tmp_path:
     assert set(found(store)) == {"bob", "cid"}
     promote(store, first.served.version)
     assert set(found(store)) == {"ann", "bob", "cid"}
+
+
+def test_a_search_reads_one_version_though_another_is_promoted_in_the_middle_of_it(tmp_path: Path):
+    store = IndexStore(tmp_path / "lancedb")
+    texts = {"u0": "wine and cheese", "u1": "wine"}
+    build(store, profiles(*(profile(*each, name="old") for each in texts.items())), BagOfWords(), as_of=AS_OF)
+
+    class Promoting(BagOfWords):
+        def embed(self, texts_to_embed, on_progress=None):
+            if not self.embedded:
+                # Rows in another order, so that numbers of rows mean others.
+                renamed = [profile(*each, name="new") for each in [*reversed(texts.items()), ("u2", "wine")]]
+                build(store, profiles(*renamed), BagOfWords(), as_of=AS_OF)
+            return super().embed(texts_to_embed, on_progress)
+
+    searcher = Searcher(store, Promoting())
+    found = [
+        [(row["user_id"], row["name"], row["text"]) for row in searcher.search("cheese", with_parts=True).to_pylist()]
+        for _ in range(2)
+    ]
+    assert sorted(found[0]) == [("u0", "old", "wine and cheese"), ("u1", "old", "wine")]
+    assert sorted(found[1]) == [("u0", "new", "wine and cheese"), ("u1", "new", "wine"), ("u2", "new", "wine")]
 
 
 def test_an_index_from_before_a_column_was_added_asks_to_be_built_again(tmp_path: Path):
