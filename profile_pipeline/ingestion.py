@@ -15,7 +15,6 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
-from profile_pipeline.suppression_list import load_suppressions
 from profile_pipeline.extraction import (
     Extracted,
     Plan,
@@ -36,6 +35,7 @@ from profile_pipeline.settings import Settings
 from profile_pipeline.sources.base import Documents
 from profile_pipeline.sources.files import FileSource
 from profile_pipeline.sources.live import LiveSource
+from profile_pipeline.suppression_list import load_suppressions
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window

@@ -89,9 +89,16 @@ def list_key(settings: Settings) -> bytes:
 
 
 def add_person(settings: Settings, person: Person) -> None:
-    """Put somebody on the list, in place of an entry for them that is there."""
-    others = [each for each in erased_people(settings) if each.person != person.person]
-    _write(settings, [*others, person])
+    """Put somebody on the list; what it has of them already stays on it."""
+    people = {each.person: each for each in erased_people(settings)}
+    if (before := people.get(person.person)) is not None:
+        person = Person(
+            person.person,
+            before.erased_on,
+            tuple(sorted({*before.hashes, *person.hashes})),
+            tuple(sorted({*before.name_lengths, *person.name_lengths})),
+        )
+    _write(settings, (people | {person.person: person}).values())
 
 
 def write_private(path: Path, text: str) -> None:
