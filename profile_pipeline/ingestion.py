@@ -245,7 +245,7 @@ def _suppress(connection: duckdb.DuckDBPyConnection, kind: str, rules: Rules, da
         return Named()
     named = rules.suppressions.find(connection, kind, "screened", rules.dialect)
     if not named.is_empty:
-        rows = [(position, document) for position, document in named.redacted.items()]
+        rows: list[tuple[int, str | None]] = list(named.redacted.items())
         rows += [(position, None) for position in named.owned]
         changed = {
             "position": pa.array([position for position, _ in rows], pa.int64()),

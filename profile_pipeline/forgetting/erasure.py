@@ -7,6 +7,7 @@ may be done again. The receipt is written before the order is deleted, which is 
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,14 +15,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index, remove
+from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index
 from profile_pipeline.forgetting.history import purge_history
 from profile_pipeline.forgetting.identity import Identity, identify, unseen
 from profile_pipeline.forgetting.order import Order, exclusive, open_order, order_path
 from profile_pipeline.forgetting.purge import purge, recompute
 from profile_pipeline.forgetting.scan import scan
 from profile_pipeline.index.embedding import Embedder
-from profile_pipeline.records.suppressions import hashed
+from profile_pipeline.records.suppressions import MARK, hashed
 from profile_pipeline.settings import Settings
 from profile_pipeline.suppression_list import (
     Person,
@@ -114,7 +115,8 @@ def forget(
     with exclusive(settings):
         if (order := open_order(settings)) is not None:
             receipt = _carry_out(settings, order, embedder, on_stage)
-            if order.concerns(user):
+            # The mark is what is left of the config of a Dagster run that is tried again.
+            if order.concerns(user) or user == MARK:
                 return receipt
         order = _place_order(settings, user, is_unseen=is_unseen)
         on_stage(Stage.ORDERED)
@@ -139,20 +141,21 @@ def finish(settings: Settings, embedder: Embedder, on_stage: OnStage = lambda st
 
 
 def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
-    key, stranger = list_key(settings), unseen(settings, user)
-    known = None
+    people, stranger, known = erased_people(settings), unseen(settings, user), None
     if settings.warehouse_path.exists():
         with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
             known = identify(warehouse, settings, user)
-    hashes = {hashed(key, each) for each in stranger.hashed_as}
-    before = [each for each in erased_people(settings) if hashes & set(each.hashes)]
+    hashes = {hashed(list_key(settings), each) for each in stranger.hashed_as} if people else set()
+    before = [each for each in people if hashes & set(each.hashes)]
     if known is None and not before and not is_unseen:
         raise PipelineError(
-            "nobody here has that id or address; `profile-pipeline profiles` lists the ids, and --unseen keeps somebody "
-            "out of whom nothing is known yet"
+            "nobody here has that id or address; `profile-pipeline profiles` lists the ids, and `--unseen` (in Dagster "
+            "`unseen: true`) keeps somebody out of whom nothing is known yet"
         )
     identity = known or stranger
-    person = before[0].person if before else hashed(key, f"person:{[*identity.ids, *identity.addresses][0]}")
+    person = (
+        before[0].person if before else hashed(list_key(settings), f"person:{[*identity.ids, *identity.addresses][0]}")
+    )
     order = Order(
         person,
         _now(),
@@ -179,9 +182,12 @@ def _carry_out(settings: Settings, order: Order, embedder: Embedder, on_stage: O
             purge_index(warehouse, settings, embedder, order)
     on_stage(Stage.INDEXED)
     rows, files = purge_history(settings, order.needles)
-    order.note("dagster", redacted=rows, redacted_files=files)
+    order.note("dagster", redacted=rows)
+    order.note("dagster_files", redacted=files)
     order.save(settings)
     on_stage(Stage.UNLOGGED)
+    for part in settings.erasure_path.glob("*.part"):
+        part.unlink()
     found = scan(settings, order.needles)
     on_stage(Stage.SCANNED)
     receipt = Receipt(
@@ -210,7 +216,8 @@ def _purge_warehouse(settings: Settings, order: Order, on_stage: OnStage) -> Non
         purge_engine_files(warehouse, settings, order)
         on_stage(Stage.RECOMPUTED)
         compact(warehouse, settings)
-    remove(settings.warehouse_path.with_suffix(".compacted"))
+    # What a process that was killed spilled is of nobody's use.
+    shutil.rmtree(settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.tmp"), ignore_errors=True)
     on_stage(Stage.COMPACTED)
 
 

@@ -89,10 +89,10 @@ def _without_previews(text: str) -> str:
 def _drop_previews(value: Any) -> bool:
     """Put the mark in place of each table in Markdown; whether there was one."""
     if isinstance(value, list):
-        return any([_drop_previews(each) for each in value])
+        return sum(_drop_previews(each) for each in value) > 0
     if not isinstance(value, dict):
         return False
-    dropped = any([_drop_previews(each) for each in value.values()])
+    dropped = sum(_drop_previews(each) for each in value.values()) > 0
     if str(value.get(PREVIEW, "")).startswith("|"):
         value[PREVIEW] = MARK
         return True

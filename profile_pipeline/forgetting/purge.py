@@ -34,11 +34,12 @@ TIMES = ("created_at", "updated_at", "deleted_at", "deleted_date", "changed_at")
 
 
 def purge(warehouse: Warehouse, settings: Settings, order: Order, suppressions: Suppressions) -> None:
-    """Take a person out of what was read, in one transaction; the order knows the first day concerned before it ends."""
-    first_days = [order.start]
+    """Take a person out of what was read, in one transaction.
+
+    The order knows the first day concerned before it ends.
+    """
     with warehouse.transaction():
-        for kind in RAW_TABLES:
-            first_days.append(_purge_log(warehouse, settings, order, suppressions, kind))
+        first_days = [_purge_log(warehouse, settings, order, suppressions, kind) for kind in RAW_TABLES]
         rejected = [_purge_quarantine(warehouse, settings, order, suppressions, kind) for kind in RAW_TABLES]
         order.note("quarantine", removed=sum(row[0] for row in rejected), redacted=sum(row[1] for row in rejected))
         order.note("staged_documents", removed=warehouse.scalar("SELECT count(*) FROM staged_documents"))
@@ -54,7 +55,7 @@ def purge(warehouse: Warehouse, settings: Settings, order: Order, suppressions: 
             "DELETE FROM parquet_partitions WHERE table_name IN (SELECT unnest(?))",
             [[table.name for table in RAW_TABLES.values()]],
         ).fetchall()
-        known = [day for day in first_days if day is not None]
+        known = [day for day in (order.start, *first_days) if day is not None]
         order.first_day = min(known).isoformat() if known else None
         order.save(settings)
 

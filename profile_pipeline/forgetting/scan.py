@@ -2,10 +2,10 @@
 
 What belongs here: reading each kind of file in full, and saying where something is left. What does not: removing it.
 
-Files are looked through as they are and, where a format packs, splits or compresses text, through what can be read from
-them: tables of the warehouse, each version of the index, Parquet files, SQLite databases. A text that is also part of a
-longer word elsewhere, such as user_1 in user_10, is looked for in what can be read only, because bytes do not tell where a
-word ends.
+Files are looked through as they are and, where a format packs, splits or compresses text, through what can be read
+from them: tables of the warehouse, each version of the index, Parquet files, SQLite databases. A text that is also part
+of a longer word elsewhere, such as user_1 in user_10, is looked for in what can be read only, because bytes do not tell
+where a word ends.
 """
 
 import gzip
@@ -166,6 +166,8 @@ def _is_in_sqlite(path: Path, needles: Needles) -> bool:
 
 
 def _is_in_parquet(path: Path, needles: Needles) -> bool:
-    found = "SELECT count(*) FROM (SELECT 1 FROM read_parquet(?) AS row WHERE regexp_matches(lower(row::VARCHAR), ?) LIMIT 1)"
+    found = """
+        SELECT count(*) FROM (SELECT 1 FROM read_parquet(?) AS row WHERE regexp_matches(lower(row::VARCHAR), ?) LIMIT 1)
+    """
     with duckdb.connect() as connection:
         return bool(connection.execute(found, [str(path), needles.expression or "^$"]).fetchall()[0][0])

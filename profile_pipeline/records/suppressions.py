@@ -1,16 +1,17 @@
 """Who was erased, known by keyed hashes only, and what that makes of a document.
 
 What belongs here: hashing, finding the documents that belong to somebody or name them, and redacting the latter. What
-does not: where the hashes are kept and the erasure itself (`forgetting/`), and adding to the log (`ingestion.py`).
+does not: where the hashes are kept (`suppression_list.py`), the erasure itself (`forgetting/`), and adding to the log
+(`ingestion.py`).
 
 One rule serves the erasure and every later ingestion, so that a document that is read again gives what the erasure
 left. A document belongs to an erased person whose id or address it has where its kind has its owner: it is dropped. In
 any other, each text is looked through for an id, an address or a full name. A text that is nothing else becomes blank,
-which counts as not filled, so that a blanked participant is none; within a text the mark takes its place. All else stays
-to the letter.
+which counts as not filled, so that a blanked participant is none; within a text the mark takes its place. All else
+stays to the letter.
 
-Hashes are HMAC-SHA-256, which without the key can neither be read nor tried out. The set-based pass computes the same in
-SQL and only has to find the documents with anything in them that may be meant; Python decides on these few.
+Hashes are HMAC-SHA-256, which without the key can neither be read nor tried out. The set-based pass computes the same
+in SQL and only has to find the documents with anything in them that may be meant; Python decides on these few.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ CHUNK = 20_000
 ADDRESS = r"[^\s@\"<>()\[\],;:\\]+@[^\s@\"<>()\[\],;:\\]+"
 AROUND_ADDRESS = "'."
 """What may stand before or behind an address in a sentence."""
-TOKEN = r"[0-9A-Za-z_]+(?:[-.][0-9A-Za-z_]+)*"
+ID_IN_TEXT = r"[0-9A-Za-z_]+(?:[-.][0-9A-Za-z_]+)*"
 """What an id looks like within a text."""
 LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -114,7 +115,7 @@ class Suppressions:
         return named
 
     def admit(self, documents: list[str], kind: str, dialect: Dialect) -> tuple[dict[int, str], Named]:
-        """Those of some documents that may be stored, by their place among them, and which may not, or not as they are."""
+        """Those of some documents that may be stored, by their place among them; and which may not, or not so."""
         with duckdb.connect() as connection:
             arrived = {"document": pa.array(documents, pa.large_string()), "position": pa.array(range(len(documents)))}
             connection.register("arrived", pa.table(arrived))
@@ -200,7 +201,7 @@ class Suppressions:
             bare = match[0].strip(AROUND_ADDRESS)
             start = match.start() + match[0].index(bare)
             yield start, start + len(bare), self._address(bare)
-        for match in re.finditer(TOKEN, text):
+        for match in re.finditer(ID_IN_TEXT, text):
             if len(match[0]) >= SHORTEST_ID:
                 yield match.start(), match.end(), match[0].lower()
         # Not in addresses, of which others may begin alike.
@@ -223,7 +224,7 @@ class Suppressions:
         )
         if self.fold_email_aliases:
             addresses = f"list_transform({addresses}, lambda found: {_folded('found')})"
-        ids = f"list_filter(regexp_extract_all({whole}, {_sql(TOKEN)}), lambda found: len(found) >= {SHORTEST_ID})"
+        ids = f"list_filter(regexp_extract_all({whole}, {_sql(ID_IN_TEXT)}), lambda found: len(found) >= {SHORTEST_ID})"
         words = f"regexp_extract_all({whole}, '[\\pL\\pN]+')"
         # Of the words computed once.
         names = [
