@@ -3,7 +3,7 @@
 What belongs here: the stages, the receipt, and finishing what was broken off. What does not: any one place.
 
 The work order comes first, then the suppression list, so that nothing comes back while the rest is done. Each stage
-may be done again. The receipt is written before the order is deleted, which is last.
+may be done twice. The receipt is written before the order is deleted, which is last.
 """
 
 import json
@@ -169,28 +169,86 @@ def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
 
 
 def _carry_out(settings: Settings, order: Order, embedder: Embedder, on_stage: OnStage) -> Receipt:
-    _block(settings, order)
-    on_stage(Stage.BLOCKED)
+    """Do each stage that has not been noted as finished; one that a kill left unnoted is done again."""
+    for stage, work in STAGES.items():
+        if stage not in order.finished:
+            work(settings, order, embedder)
+            on_stage(stage)
+            order.finished.append(stage)
+            order.save(settings)
+    receipt = _receipt(settings, order)
+    on_stage(Stage.SCANNED)
+    write_private(receipt_path(settings, receipt), json.dumps(asdict(receipt), indent=1) + "\n")
+    on_stage(Stage.RECEIPTED)
+    order_path(settings).unlink()
+    return receipt
+
+
+def _block(settings: Settings, order: Order, embedder: Embedder) -> None:
+    identity = Identity(tuple(order.ids), tuple(order.addresses), tuple(order.names))
+    key = list_key(settings)
+    hashes = tuple(sorted(hashed(key, each) for each in identity.hashed_as))
+    add_person(settings, Person(order.person, datetime.now(settings.zone).date(), hashes, identity.name_lengths))
+
+
+def _purge_exports(settings: Settings, order: Order, embedder: Embedder) -> None:
     # Before they are written anew from the tables.
     purge_exports(settings, order)
-    on_stage(Stage.EXPORTED)
+
+
+def _purge(settings: Settings, order: Order, embedder: Embedder) -> None:
+    suppressions = load_suppressions(settings)
+    if suppressions is not None and settings.warehouse_path.exists():
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+            purge(warehouse, settings, order, suppressions)
+
+
+def _recompute(settings: Settings, order: Order, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
-        _purge_warehouse(settings, order, on_stage)
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+            recompute(warehouse, settings, order)
+            purge_engine_files(warehouse, settings, order)
+
+
+def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
+    if settings.warehouse_path.exists():
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+            compact(warehouse, settings)
+        # What a process that was killed spilled is of nobody's use.
+        shutil.rmtree(settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.tmp"), ignore_errors=True)
+
+
+def _purge_index(settings: Settings, order: Order, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
         # Only reads: embedding may take long, and others should be able to read meanwhile.
         with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
             purge_index(warehouse, settings, embedder, order)
-    on_stage(Stage.INDEXED)
+
+
+def _purge_history(settings: Settings, order: Order, embedder: Embedder) -> None:
     rows, files = purge_history(settings, order.needles)
     order.note("dagster", redacted=rows)
     order.note("dagster_files", redacted=files)
-    order.save(settings)
-    on_stage(Stage.UNLOGGED)
+
+
+STAGES: dict[Stage, Callable[[Settings, Order, Embedder], None]] = {
+    Stage.BLOCKED: _block,
+    Stage.EXPORTED: _purge_exports,
+    Stage.PURGED: _purge,
+    Stage.RECOMPUTED: _recompute,
+    Stage.COMPACTED: _compact,
+    Stage.INDEXED: _purge_index,
+    Stage.UNLOGGED: _purge_history,
+}
+"""What erases, in order. Looking whether anything is left follows."""
+
+
+def _receipt(settings: Settings, order: Order) -> Receipt:
+    """Look whether anything is left, and say what was done."""
     for part in settings.erasure_path.glob("*.part"):
         part.unlink()
     found = scan(settings, order.needles)
-    on_stage(Stage.SCANNED)
-    receipt = Receipt(
+    return Receipt(
         order.person,
         order.began,
         _now(),
@@ -200,38 +258,12 @@ def _carry_out(settings: Settings, order: Order, embedder: Embedder, on_stage: O
         [*_sources(settings), *(f"{folder}, which is not this home's own" for folder in found.skipped), BACKUPS],
         found.left,
     )
-    write_private(receipt_path(settings, receipt), json.dumps(asdict(receipt), indent=1) + "\n")
-    on_stage(Stage.RECEIPTED)
-    order_path(settings).unlink()
-    return receipt
-
-
-def _purge_warehouse(settings: Settings, order: Order, on_stage: OnStage) -> None:
-    suppressions = load_suppressions(settings)
-    assert suppressions is not None  # noqa: S101  # the person is on the list by now
-    with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
-        purge(warehouse, settings, order, suppressions)
-        on_stage(Stage.PURGED)
-        recompute(warehouse, settings, order)
-        purge_engine_files(warehouse, settings, order)
-        on_stage(Stage.RECOMPUTED)
-        compact(warehouse, settings)
-    # What a process that was killed spilled is of nobody's use.
-    shutil.rmtree(settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.tmp"), ignore_errors=True)
-    on_stage(Stage.COMPACTED)
 
 
 def receipt_path(settings: Settings, receipt: Receipt) -> Path:
     """Where a receipt is kept."""
     moment = receipt.asked_at.replace(":", "").replace("-", "")
     return settings.erasure_path / "receipts" / f"{moment}-{receipt.person[:12]}.json"
-
-
-def _block(settings: Settings, order: Order) -> None:
-    identity = Identity(tuple(order.ids), tuple(order.addresses), tuple(order.names))
-    key = list_key(settings)
-    hashes = tuple(sorted(hashed(key, each) for each in identity.hashed_as))
-    add_person(settings, Person(order.person, datetime.now(settings.zone).date(), hashes, identity.name_lengths))
 
 
 def _sources(settings: Settings) -> list[str]:

@@ -75,7 +75,6 @@ def purge_exports(settings: Settings, order: Order) -> None:
             os.replace(part, path)
             removed += count
     order.note("exports", removed=removed)
-    order.save(settings)
 
 
 def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -> None:
@@ -89,7 +88,6 @@ def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -
     for path in stale:
         path.unlink()
     order.note("tables", removed=len(stale))
-    order.save(settings)
 
 
 def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, order: Order) -> None:
@@ -104,7 +102,6 @@ def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, or
     else:
         store.erase()
         order.note("index", rewritten=0)
-    order.save(settings)
 
 
 def _is_anybody_indexable(warehouse: Warehouse) -> bool:

@@ -32,6 +32,7 @@ class Order:
         first_day: the first day whose tables may change; None: none does.
         forms: how they were written in documents.
         done: place to counts of what was done there.
+        finished: the stages that need not be done again.
     """
 
     person: str
@@ -43,6 +44,7 @@ class Order:
     first_day: str | None = None
     forms: list[str] = field(default_factory=list)
     done: dict[str, dict[str, int]] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
 
     @property
     def needles(self) -> Needles:

@@ -19,6 +19,7 @@ from profile_pipeline.settings import Settings
 from profile_pipeline.suppression_list import Person, add_person, load_suppressions
 
 KEY = b"k" * 32
+CONNECTION = duckdb.connect()
 SARAH = (identity("user_001"), "user_001", "sarah.chen@email.com", "sarah chen", identity("17"))
 
 
@@ -27,7 +28,7 @@ def suppressing(parts: Iterable[str] = SARAH, *, fold: bool = False) -> Suppress
 
 
 def find(kind: str, *documents: str, suppressions: Suppressions | None = None, dialect: Dialect = PLAIN) -> Named:
-    with duckdb.connect() as connection:
+    with CONNECTION.cursor() as connection:
         table = {"document": pa.array(documents, pa.large_string()), "position": pa.array(range(len(documents)))}
         connection.register("documents", pa.table(table))
         return (suppressions or suppressing()).find(connection, kind, "documents", dialect)
