@@ -37,7 +37,7 @@ def forget_user(settings: Settings, user: str, format: Format, *, is_confirmed: 
     receipt = forget(settings, user, embedder, is_unseen=is_unseen, on_stage=told)
     rows = [{"place": place, **dict.fromkeys(COUNTS, 0), **counts} for place, counts in receipt.places.items()]
     output.write(pa.Table.from_pylist(rows, schema=SCHEMA).to_reader(), format, COLUMNS)
-    for each in receipt.not_looked_for:
+    for each in receipt.remarks:
         print(f"note: not looked for: {each}", file=sys.stderr)
     for each in receipt.out_of_reach:
         print(f"note: out of reach: {each}", file=sys.stderr)

@@ -63,7 +63,7 @@ def receipt_metadata(settings: Settings, receipt: Receipt) -> dict[str, dg.Metad
     return {
         "places": table_of(places),
         "files_looked_through": dg.MetadataValue.int(receipt.files_looked_through),
-        "not_looked_for": dg.MetadataValue.json(receipt.not_looked_for),
+        "remarks": dg.MetadataValue.json(receipt.remarks),
         "out_of_reach": dg.MetadataValue.json(receipt.out_of_reach),
         "receipt": dg.MetadataValue.path(receipt_path(settings, receipt)),
     }

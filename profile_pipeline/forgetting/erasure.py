@@ -64,7 +64,7 @@ class Receipt:
         asked_at, finished_at: ISO 8601, UTC.
         places: place to counts; an empty one was looked at and had nothing.
         files_looked_through: by the scan that ends the erasure.
-        not_looked_for: what is also somebody else's, or too short to tell.
+        remarks: what is also somebody else's, or too short to tell.
         out_of_reach: what still may have the records, and why they do not come back.
         left: where the scan found something; empty when all is done.
     """
@@ -74,7 +74,7 @@ class Receipt:
     finished_at: str
     places: dict[str, dict[str, int]]
     files_looked_through: int
-    not_looked_for: list[str]
+    remarks: list[str]
     out_of_reach: list[str]
     left: list[str]
 
@@ -162,7 +162,7 @@ def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
         list(identity.ids),
         list(identity.addresses),
         list(identity.names),
-        list(identity.not_looked_for),
+        list(identity.remarks),
     )
     order.save(settings)
     return order
@@ -254,7 +254,7 @@ def _receipt(settings: Settings, order: Order) -> Receipt:
         _now(),
         {place: {name: count for name, count in counts.items() if count} for place, counts in order.done.items()},
         found.files,
-        order.not_looked_for,
+        order.remarks,
         [*_sources(settings), *(f"{folder}, which is not this home's own" for folder in found.skipped), BACKUPS],
         found.left,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from profile_pipeline.build import indexable_profiles, last_computed_day, profile_index
-from profile_pipeline.errors import PipelineError
+from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.forgetting.order import Order
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.store import IndexStore
@@ -91,24 +91,34 @@ def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -
 
 
 def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, order: Order) -> None:
-    """Build the index anew, with no version before it; remove it when nobody is left to be found."""
-    store = IndexStore(settings.index_path)
+    """Build the index anew, with no version before it.
+
+    It is removed when nobody is left to be found, or when the new one is refused: what is served must not go on naming
+    the person. The next build makes it again then.
+
+    Raises:
+        TransientError: another process is building it.
+    """
+    order.note("index")
     if not settings.index_path.exists():
-        order.note("index")
         return
-    if _is_anybody_indexable(warehouse):
-        report = profile_index(warehouse, settings, embedder, forgetting=True)
-        order.note("index", rewritten=report.rows)
-    else:
-        store.erase()
-        order.note("index", rewritten=0)
+    try:
+        if _is_anybody_indexable(warehouse, settings):
+            report = profile_index(warehouse, settings, embedder, forgetting=True)
+            order.note("index", rewritten=report.served.rows)
+            return
+    except TransientError:
+        raise
+    except PipelineError as error:
+        order.remarks.append(f"anything in the index, which is removed, because a new one was refused: {error}")
+    IndexStore(settings.index_path).erase()
 
 
-def _is_anybody_indexable(warehouse: Warehouse) -> bool:
+def _is_anybody_indexable(warehouse: Warehouse, settings: Settings) -> bool:
     if not warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete"):
         return False
-    day = last_computed_day(warehouse)
-    count: int = indexable_profiles(warehouse, day).count().to_pyarrow().as_py()
+    people = indexable_profiles(warehouse, last_computed_day(warehouse), settings.policy)
+    count: int = people.count().to_pyarrow().as_py()
     return count > 0
 
 

@@ -20,12 +20,12 @@ LATEST = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
 
 @dataclass(frozen=True)
 class Identity:
-    """What a person is known by. `not_looked_for` says in words what is left out, and why."""
+    """What a person is known by. `remarks` says in words what is left out, and why."""
 
     ids: tuple[str, ...]
     addresses: tuple[str, ...]
     names: tuple[str, ...]
-    not_looked_for: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def hashed_as(self) -> set[str]:

@@ -28,7 +28,7 @@ class Order:
         person: the keyed hash that stands for them.
         began: when it was asked for, ISO 8601, UTC.
         ids, addresses, names: what they are known by; names are full ones that nobody else has.
-        not_looked_for: what is also somebody else's or too common, in words, without saying what it is.
+        remarks: what is also somebody else's or too common, in words, without saying what it is.
         first_day: the first day whose tables may change; None: none does.
         forms: how they were written in documents.
         done: place to counts of what was done there.
@@ -40,7 +40,7 @@ class Order:
     ids: list[str]
     addresses: list[str]
     names: list[str]
-    not_looked_for: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     first_day: str | None = None
     forms: list[str] = field(default_factory=list)
     done: dict[str, dict[str, int]] = field(default_factory=dict)
