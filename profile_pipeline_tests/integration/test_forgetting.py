@@ -143,16 +143,16 @@ def naming(home: Path) -> set[str]:
         for (table,) in connection.execute("SHOW TABLES").fetchall():
             found |= {table} if names(str(connection.execute(f"FROM {table}").fetchall())) else set()
     for path in home.rglob("*.db"):
-        with closing(sqlite3.connect(path)) as connection:
-            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                for value in (value for row in connection.execute(f"SELECT * FROM {table}") for value in row):
+        with closing(sqlite3.connect(path)) as database:
+            for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                for value in (value for row in database.execute(f"SELECT * FROM {table}") for value in row):
                     is_packed = isinstance(value, bytes) and value[:1] == b"\x78"
                     content = str(zlib.decompress(value) if is_packed else value)
                     found |= {f"{path.name}.{table}"} if names(content) else set()
-    table = IndexStore(home / "lancedb").open_latest()
-    for version in [each["version"] for each in table.list_versions()] if table else []:
-        table.checkout(version)
-        found |= {f"version {version}"} if names(str(table.to_arrow().to_pylist())) else set()
+    if (index := IndexStore(home / "lancedb").open_latest()) is not None:
+        for version in [each["version"] for each in index.list_versions()]:
+            index.checkout(version)
+            found |= {f"version {version}"} if names(str(index.to_arrow().to_pylist())) else set()
     return found
 
 
