@@ -254,7 +254,7 @@ def _receipt(settings: Settings, order: Order) -> Receipt:
         _now(),
         {place: {name: count for name, count in counts.items() if count} for place, counts in order.done.items()},
         found.files,
-        order.remarks,
+        [*order.remarks, *([f"names that others have, by the final scan: {found.shared}"] if found.shared else [])],
         [*_sources(settings), *(f"{folder}, which is not this home's own" for folder in found.skipped), BACKUPS],
         found.left,
     )

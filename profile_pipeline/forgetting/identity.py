@@ -115,10 +115,17 @@ def _is_anothers(warehouse: Warehouse, address: str, user_id: str) -> bool:
 
 
 def _is_namesake(warehouse: Warehouse, name: str, user_id: str) -> bool:
-    words = r"trim(regexp_replace(lower(name), '[^\pL\pN]+', ' ', 'g'))"
-    return bool(
-        warehouse.scalar(f"SELECT count(*) FROM raw_users WHERE id <> ? AND {words} = ?", user_id, full_name(name))
-    )
+    quoted = user_id.replace("'", "''")
+    others = f"SELECT name FROM raw_users WHERE id <> '{quoted}'"
+    return bool(names_within(warehouse, others, [name]))
+
+
+def names_within(warehouse: Warehouse, texts: str, names: Iterable[str]) -> set[str]:
+    """Which full names stand, as whole words, in any of the texts that a query gives."""
+    words = r"' ' || trim(regexp_replace(lower(text), '[^\pL\pN]+', ' ', 'g')) || ' '"
+    found = f"SELECT count(*) FROM (SELECT {words} AS words FROM ({texts}) AS texts(text)) WHERE contains(words, ?)"
+    full = {name: full_name(name) for name in names}
+    return {name for name, written in full.items() if written and warehouse.scalar(found, f" {written} ")}
 
 
 def _rejected_users(warehouse: Warehouse, settings: Settings) -> list[tuple[str | None, str | None, str | None]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import duckdb
 
 from profile_pipeline.forgetting.history import texts
+from profile_pipeline.forgetting.identity import names_within
 from profile_pipeline.forgetting.needles import Needles
 from profile_pipeline.forgetting.order import order_path
 from profile_pipeline.index.store import IndexStore
@@ -34,23 +35,36 @@ OVERLAP = 4096
 
 PIECE = 64 << 20
 
+CALLED_BY = """
+    SELECT name FROM raw_users UNION SELECT split_part(email, '@', 1) FROM raw_users
+    UNION SELECT split_part(unnest(participants), '@', 1) FROM raw_events
+"""
+"""What people are called, or will be by their address."""
+
 
 @dataclass(frozen=True)
 class Scan:
-    """What was looked through, and where something is left; `skipped` are folders that are not ours."""
+    """What was looked through, and where something is left.
+
+    `skipped` are folders that are not ours. `shared` counts names that others have, by their address or record.
+    """
 
     files: int
     left: list[str]
     skipped: list[str]
+    shared: int
 
 
 def scan(settings: Settings, needles: Needles) -> Scan:
     """Look through everything below the home but the sources and what this erasure itself needs until its end."""
     ambiguous: set[str] = set()
+    shared: set[str] = set()
     tables: list[str] = []
     if settings.warehouse_path.exists():
         # Closed before its file is read: closing a file gives up the locks that this process has on it.
         with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+            shared = names_within(warehouse, CALLED_BY, needles.texts)
+            needles = Needles(set(needles.texts) - shared)
             ambiguous = _parts_of_longer_words(warehouse, needles)
             tables = list(_tables_naming(warehouse, needles))
     skipped = _sources(settings)
@@ -60,7 +74,7 @@ def scan(settings: Settings, needles: Needles) -> Scan:
     left |= {str(path) for path in files if needles.are_in(str(path.relative_to(settings.home)))}
     left |= {f"the table {name}" for name in tables}
     left |= {f"version {version} of the index" for version in _versions_naming(settings, needles)}
-    return Scan(len(files), sorted(left), [str(path) for path in skipped])
+    return Scan(len(files), sorted(left), [str(path) for path in skipped], len(shared))
 
 
 def _sources(settings: Settings) -> list[Path]:
@@ -89,17 +103,24 @@ def _parts_of_longer_words(warehouse: Warehouse, needles: Needles) -> set[str]:
 
 
 def _tables_naming(warehouse: Warehouse, needles: Needles) -> Iterator[str]:
-    if not needles.texts:
-        return
     rows = warehouse.connection.execute(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND NOT temporary"
     ).fetchall()
     for name in [*(name for (name,) in rows), *warehouse.views()]:
-        found = (
-            f"SELECT count(*) FROM (SELECT 1 FROM {name} AS row WHERE regexp_matches(lower(row::VARCHAR), ?) LIMIT 1)"
-        )
-        if warehouse.scalar(found, needles.expression):
+        if _is_in_rows(warehouse.connection, name, needles):
             yield name
+
+
+def _is_in_rows(connection: duckdb.DuckDBPyConnection, rows: str, needles: Needles) -> bool:
+    """Whether a row of a relation names the person; most are ruled out without a pattern, which takes longer."""
+    if not needles.texts:
+        return False
+    texts = sorted({variant.lower() for variant in needles.variants})
+    found = f"""
+        SELECT 1 FROM (SELECT lower(row::VARCHAR) AS text FROM {rows} AS row)
+        WHERE ({" OR ".join(["contains(text, ?)"] * len(texts))}) AND regexp_matches(text, ?) LIMIT 1
+    """
+    return bool(connection.execute(found, [*texts, needles.expression]).fetchall())
 
 
 def _versions_naming(settings: Settings, needles: Needles) -> Iterator[int]:
@@ -166,8 +187,6 @@ def _is_in_sqlite(path: Path, needles: Needles) -> bool:
 
 
 def _is_in_parquet(path: Path, needles: Needles) -> bool:
-    found = """
-        SELECT count(*) FROM (SELECT 1 FROM read_parquet(?) AS row WHERE regexp_matches(lower(row::VARCHAR), ?) LIMIT 1)
-    """
+    quoted = str(path).replace("'", "''")
     with duckdb.connect() as connection:
-        return bool(connection.execute(found, [str(path), needles.expression or "^$"]).fetchall()[0][0])
+        return _is_in_rows(connection, f"read_parquet('{quoted}')", needles)

@@ -8,7 +8,7 @@ One rule serves the erasure and every later ingestion, so that a document that i
 left. A document belongs to an erased person whose id or address it has where its kind has its owner: it is dropped. In
 any other, each text is looked through for an id, an address or a full name. A text that is nothing else becomes blank,
 which counts as not filled, so that a blanked participant is none; within a text the mark takes its place. All else
-stays to the letter.
+stays to the letter, and so does the name of the user whose record it is.
 
 Hashes are HMAC-SHA-256, which without the key can neither be read nor tried out. The set-based pass computes the same
 in SQL and only has to find the documents with anything in them that may be meant; Python decides on these few.
@@ -45,6 +45,8 @@ CHUNK = 20_000
 """Documents whose parts are compared at once: some 100 MB."""
 
 ADDRESS = r"[^\s@\"<>()\[\],;:\\]+@[^\s@\"<>()\[\],;:\\]+"
+ADDRESSEE = r"[^<>]*<[^<>]*>\s*"
+"""A name with an address, as in a mail's header."""
 AROUND_ADDRESS = "'."
 """What may stand before or behind an address in a sentence."""
 ID_IN_TEXT = r"[0-9A-Za-z_]+(?:[-.][0-9A-Za-z_]+)*"
@@ -125,8 +127,14 @@ class Suppressions:
             place: named.redacted.get(place, document) for place, document in enumerate(documents) if place not in owned
         }, named
 
-    def redact(self, document: str, forms: set[str] | None = None) -> str:
-        """A document in which no erased person is named; what was found is added to `forms`, as it was written."""
+    def redact(self, document: str, forms: set[str] | None = None, own_name: str | None = None) -> str:
+        """A document in which no erased person is named.
+
+        Args:
+            document: as it was read.
+            forms: gets what was found, as it was written.
+            own_name: that of the user whose record it is, which stays: others may be called alike.
+        """
         found: set[str] = set() if forms is None else forms
 
         def redacted(literal: re.Match[str]) -> str:
@@ -134,7 +142,7 @@ class Suppressions:
                 text = json.loads(literal[0], strict=False)
             except ValueError:
                 return literal[0]
-            kept = self.redact_text(text, found)
+            kept = text if own_name and text.strip() == own_name else self.redact_text(text, found)
             return literal[0] if kept == text else json.dumps(kept)
 
         return LITERAL.sub(redacted, document)
@@ -146,7 +154,7 @@ class Suppressions:
             return text
         if forms is not None:
             forms.update(text[start:end].strip() for start, end in spans)
-        if re.fullmatch(r"[^<>]*<[^<>]*>\s*", text):
+        if re.fullmatch(ADDRESSEE, text) and any("@" in text[start:end] for start, end in spans):
             return ""
         kept, reached = [], 0
         for start, end in spans:
@@ -160,8 +168,12 @@ class Suppressions:
     def _judge(self, kind: str, rows: list[tuple[int, str]], dialect: Dialect, named: Named) -> None:
         for position, document in rows:
             found: set[str] = set()
-            kept = self.redact(document, found)
-            if self._is_owned(kind, document, kept, dialect):
+            values = _values(kind, document, dialect)
+            own_name = str(values["name"]).strip() if values and kind == "users" and values["name"] else None
+            kept = self.redact(document, found, own_name)
+            left = _values(kind, kept, dialect)
+            # One that cannot be read, or whose key would be lost, goes as a whole.
+            if values is None or left is None or values["id"] != left["id"] or self._is_owned(kind, values):
                 named.owned.append(position)
             elif kept != document:
                 named.redacted[position] = kept
@@ -169,17 +181,8 @@ class Suppressions:
                 continue
             named.forms.update(found)
 
-    def _is_owned(self, kind: str, document: str, kept: str, dialect: Dialect) -> bool:
-        """Whether a document belongs to somebody erased.
-
-        So does one that cannot be read, and one whose key would be lost with what is redacted.
-        """
-        try:
-            values = field_values(kind, document, dialect)
-            if values["id"] != field_values(kind, kept, dialect)["id"]:
-                return True
-        except Rejected:
-            return True
+    def _is_owned(self, kind: str, values: dict[str, Any]) -> bool:
+        """Whether a document with these fields belongs to somebody erased."""
         owners = [(name, values[name]) for name in OWNERS[kind] if isinstance(values[name], str | int)]
         return any(
             self._has(self._address(str(value)) if name == "email" else identity(str(value).strip()))
@@ -240,6 +243,14 @@ class Suppressions:
         owners = f"list_transform(regexp_extract_all(document, {_sql(pattern)}, 1), lambda id: 'id:' || trim(id))"
         short = f"list_filter(texts, lambda found: len(found) <= {LONGEST})"
         return f"list_concat({', '.join([short, addresses, ids, *names, owners])})"
+
+
+def _values(kind: str, document: str, dialect: Dialect) -> dict[str, Any] | None:
+    """The fields of a document; None if it cannot be read."""
+    try:
+        return field_values(kind, document, dialect)
+    except Rejected:
+        return None
 
 
 def hashed(key: bytes, text: str) -> str:

@@ -16,7 +16,7 @@ USERS: list[tuple[str, str, str | None, int, bool]] = [
     ("member-1", "old@x.org", "Ann Lee", 1, False),
     ("member-1", "ann@x.org", "Ann Lee-Ray", 2, False),
     ("member-2", "old@x.org", "Bo", 3, False),
-    ("member-3", "left@x.org", "ANN  LEE", 1, True),
+    ("member-3", "left@x.org", "Jo ANN  LEE", 1, True),
     ("member-4", "left@x.org", None, 2, True),
     ("7", "seven@x.org", "Sam Seven", 1, False),
 ]
@@ -49,7 +49,7 @@ def insert(warehouse: Warehouse, table: str, **row: Any) -> None:
 @pytest.mark.parametrize(
     ("user", "ids", "addresses", "names"),
     [
-        # The old address is another's now, and the old name a namesake's.
+        # The old address is another's now, and the old name part of another's.
         ("member-1", {"member-1"}, {"ann@x.org"}, {"Ann Lee-Ray"}),
         (" Ann@X.org ", {"member-1"}, {"ann@x.org"}, {"Ann Lee-Ray"}),
         ("old@x.org", {"member-2"}, {"old@x.org"}, set()),

@@ -80,6 +80,13 @@ def test_a_document_belongs_to_whom_its_owner_field_names(kind: str, document: s
     assert find(kind, document).owned == ([0] if is_owned else [])
 
 
+def test_a_namesake_keeps_their_own_name_and_their_place_on_lists() -> None:
+    user = '{"id": "user_002", "email": "other@x.y", "name": "Sarah Chen", "note": "not the other Sarah Chen"}'
+    assert json.loads(find("users", user).redacted[0])["name"] == "Sarah Chen"
+    event = '{"id": "e1", "participants": ["Sarah Chen <other@x.y>"]}'
+    assert json.loads(find("events", event).redacted[0])["participants"] == ["[erased] <other@x.y>"]
+
+
 def test_an_owner_is_found_where_a_system_keeps_it() -> None:
     airtable = Dialect({"user_id": ("fields", "Member ID")}, root=("fields",), has_links=True)
     document = '{"id": "rec1", "fields": {"Member ID": [17], "Text": "Hi"}}'
