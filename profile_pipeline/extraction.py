@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from profile_pipeline.errors import TransientError
+from profile_pipeline.records.screening import Rules
+from profile_pipeline.records.suppressions import Named
 from profile_pipeline.retries import attempts, retried
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.live import Batch, LiveSource, Span
@@ -101,7 +103,8 @@ class Progress:
 class Extracted:
     """What one reading of a source did.
 
-    `resumed` documents had been staged by an earlier reading that broke off; `failures` passed by themselves.
+    `resumed` documents had been staged by an earlier reading that broke off; `failures` passed by themselves. Of
+    what was read now, `withheld` documents belong to people who were erased, and `redacted` ones named them.
     """
 
     source: str
@@ -110,6 +113,8 @@ class Extracted:
     resumed: int
     failures: int
     seconds: float
+    withheld: int = 0
+    redacted: int = 0
 
 
 def plan_extraction(warehouse: Warehouse, source: LiveSource, kind: str, window: Window, settings: Settings) -> Plan:
@@ -170,7 +175,9 @@ def watermark(warehouse: Warehouse, source: str, kind: str) -> Watermark:
     return Watermark(rows[0]["read_until"], rows[0]["reconciled_at"]) if rows else Watermark(None, None)
 
 
-def stage(warehouse: Warehouse, source: LiveSource, plan: Plan, on_progress: Callable[[Progress], None]) -> Extracted:
+def stage(
+    warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Rules, on_progress: Callable[[Progress], None]
+) -> Extracted:
     """Read a plan's span into `staged_documents`, each batch in a transaction with the place after it.
 
     What an earlier reading of the same span left is kept, and reading goes on behind it. What fails and may pass is
@@ -180,7 +187,7 @@ def stage(warehouse: Warehouse, source: LiveSource, plan: Plan, on_progress: Cal
         TransientError: the source still failed after these attempts; what was read stays staged.
         PipelineError: it fails in a way that will not pass.
     """
-    reading = _Reading(warehouse, source, plan, on_progress)
+    reading = _Reading(warehouse, source, plan, rules, on_progress)
     with warehouse.tuned(**STAGING):
         while not reading.is_done:
             for attempt in attempts():
@@ -193,9 +200,15 @@ class _Reading:
     """One extraction on its way."""
 
     def __init__(
-        self, warehouse: Warehouse, source: LiveSource, plan: Plan, on_progress: Callable[[Progress], None]
+        self,
+        warehouse: Warehouse,
+        source: LiveSource,
+        plan: Plan,
+        rules: Rules,
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self.warehouse, self.source, self.plan, self.on_progress = warehouse, source, plan, on_progress
+        self.rules, self.withheld, self.redacted = rules, 0, 0
         self.place, self.resumed = _begin(warehouse, plan)
         self.documents, self.failures, self.is_done = self.resumed, 0, False
         self.began = time.monotonic()
@@ -207,7 +220,10 @@ class _Reading:
         try:
             for batch in self.source.changes(self.plan.kind, self.plan.span, self.place):
                 with self.warehouse.transaction():
-                    self.documents = append_batch(self.warehouse, self.plan, batch, self.documents)
+                    named = append_batch(self.warehouse, self.plan, self.rules, batch, self.documents)
+                self.documents += len(batch.documents)
+                self.withheld += len(named.owned)
+                self.redacted += len(named.redacted)
                 self.place = batch.place
                 self.on_progress(self.progress())
             self.is_done = True
@@ -224,7 +240,16 @@ class _Reading:
     def result(self) -> Extracted:
         """What it did."""
         seconds = time.monotonic() - self.began
-        return Extracted(self.plan.source, self.plan.span, self.documents, self.resumed, self.failures, seconds)
+        return Extracted(
+            self.plan.source,
+            self.plan.span,
+            self.documents,
+            self.resumed,
+            self.failures,
+            seconds,
+            self.withheld,
+            self.redacted,
+        )
 
 
 def _begin(warehouse: Warehouse, plan: Plan) -> tuple[str | None, int]:
@@ -243,14 +268,19 @@ def _begin(warehouse: Warehouse, plan: Plan) -> tuple[str | None, int]:
     return None, 0
 
 
-def append_batch(warehouse: Warehouse, plan: Plan, batch: Batch, documents: int) -> int:
-    """Stage a batch behind so many documents, note the place after it, and return how many there are then."""
-    count = len(batch.documents)
+def append_batch(warehouse: Warehouse, plan: Plan, rules: Rules, batch: Batch, documents: int) -> Named:
+    """Stage a batch behind so many documents, note the place after it, and return what was not staged as it is.
+
+    Erased people's documents must not get here: what is deleted stays in the file for a while.
+    """
+    admitted, named = dict(enumerate(batch.documents)), Named()
+    if rules.suppressions is not None and batch.documents:
+        admitted, named = rules.suppressions.admit(batch.documents, plan.kind, rules.dialect)
     # The name must not be that of the table, which it would hide.
     arrived = pa.table(
         {
-            "document": pa.array(batch.documents, pa.large_string()),
-            "position": pa.array(range(documents, documents + count), pa.int64()),
+            "document": pa.array(admitted.values(), pa.large_string()),
+            "position": pa.array([documents + place for place in admitted], pa.int64()),
         }
     )
     connection = warehouse.connection
@@ -262,9 +292,9 @@ def append_batch(warehouse: Warehouse, plan: Plan, batch: Batch, documents: int)
     connection.unregister("arrived_documents")
     connection.execute(
         "UPDATE extractions SET place = ?, documents = ? WHERE kind = ?",
-        [batch.place, documents + count, plan.kind],
+        [batch.place, documents + len(batch.documents), plan.kind],
     ).fetchall()
-    return documents + count
+    return named
 
 
 def staged(kind: str) -> str:

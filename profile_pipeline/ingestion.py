@@ -30,10 +30,12 @@ from profile_pipeline.records.dialect import PLAIN, Dialect
 from profile_pipeline.records.holders import Claim, second_holders
 from profile_pipeline.records.models import Reading
 from profile_pipeline.records.screening import Rules, screen, typed_columns
+from profile_pipeline.records.suppressions import Named
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.base import Documents
 from profile_pipeline.sources.files import FileSource
 from profile_pipeline.sources.live import LiveSource
+from profile_pipeline.suppression_list import load_suppressions
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
@@ -58,7 +60,8 @@ class Ingested:
     `rows_in` documents concern the window, `rejected` of them broke their model or claimed another user's
     address, `newly_quarantined` of these were not in quarantine before. `versions_added` counts rows of the
     log, of which a document has one for each day it is known on. `reasons` holds the most frequent ones.
-    `extracted` and `deletions` tell of live sources only.
+    `extracted` and `deletions` tell of live sources only. `withheld` documents belong to people who were erased, and
+    count as not read; `redacted` ones named them.
     """
 
     rows_in: int
@@ -69,6 +72,8 @@ class Ingested:
     is_source_missing: bool = False
     extracted: Extracted | None = None
     deletions: Deletions | None = None
+    withheld: int = 0
+    redacted: int = 0
 
     @property
     def rejected_share(self) -> float:
@@ -118,13 +123,18 @@ def ingest_changes(
     plan = plan_extraction(warehouse, source, kind, window, settings)
     rules = rules_of(settings, source.dialect(kind))
     days = Window(min(settings.start_date, window.start), window.end)
-    extracted = stage(warehouse, source, plan, on_progress)
+    extracted = stage(warehouse, source, plan, rules, on_progress)
     if plan.is_reconciling:
         list_present(warehouse, source, plan, rules)
     with warehouse.tuned(memory_limit=MEMORY), warehouse.transaction():
         ingested = _add_staged(warehouse, plan, rules, days)
         finish(warehouse, plan)
-    ingested = replace(ingested, extracted=extracted)
+    ingested = replace(
+        ingested,
+        extracted=extracted,
+        withheld=ingested.withheld + extracted.withheld,
+        redacted=ingested.redacted + extracted.redacted,
+    )
     if not plan.is_reconciling:
         return ingested
     return _reconcile(warehouse, source, plan, rules, ingested, max_share=settings.policy.max_deleted_share)
@@ -167,8 +177,13 @@ def log_sequence(warehouse: Warehouse) -> int:
 
 
 def rules_of(settings: Settings, dialect: Dialect = PLAIN) -> Rules:
-    """How documents are read."""
-    return Rules(Reading(settings.zone, settings.policy.fold_email_aliases), settings.start_date, dialect)
+    """How documents are read, and of whom none are.
+
+    Raises:
+        PipelineError: the key of the suppression list is gone.
+    """
+    reading = Reading(settings.zone, settings.policy.fold_email_aliases)
+    return Rules(reading, settings.start_date, dialect, load_suppressions(settings))
 
 
 def add(
@@ -195,6 +210,7 @@ def add(
     window = window or days
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
+    named = _suppress(connection, kind, rules, days)
     find_candidates(connection, days)
     find_additions(connection, kind, days)
     find_rejections(connection, kind, days, window.start)
@@ -212,7 +228,38 @@ def add(
     ).fetchall()
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE {table}")
-    return Ingested(rows_in, versions_added, rejected, newly_quarantined, Counter(dict(reasons)))
+    return Ingested(
+        rows_in,
+        versions_added,
+        rejected,
+        newly_quarantined,
+        Counter(dict(reasons)),
+        withheld=len(named.owned),
+        redacted=len(named.redacted),
+    )
+
+
+def _suppress(connection: duckdb.DuckDBPyConnection, kind: str, rules: Rules, days: Window) -> Named:
+    """Take erased people's documents out of `screened`, and screen those that name them again, redacted."""
+    if rules.suppressions is None:
+        return Named()
+    named = rules.suppressions.find(connection, kind, "screened", rules.dialect)
+    if not named.is_empty:
+        rows: list[tuple[int, str | None]] = list(named.redacted.items())
+        rows += [(position, None) for position in named.owned]
+        changed = {
+            "position": pa.array([position for position, _ in rows], pa.int64()),
+            "document": pa.array([document for _, document in rows], pa.large_string()),
+        }
+        connection.register("suppressed", pa.table(changed))
+        redacted = """(SELECT suppressed.document, source, position FROM screened JOIN suppressed USING (position)
+            WHERE suppressed.document IS NOT NULL)"""
+        screen(connection, kind, redacted, "screened_again", rules, window=days)
+        connection.execute("DELETE FROM screened WHERE position IN (SELECT position FROM suppressed)").fetchall()
+        connection.execute("INSERT INTO screened BY NAME FROM screened_again").fetchall()
+        connection.execute("DROP TABLE screened_again").fetchall()
+        connection.unregister("suppressed")
+    return named
 
 
 @contextmanager

@@ -88,7 +88,8 @@ def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: 
         with attempt, warehouse.transaction():
             for keys in _chunks(wanted, FETCH_KEYS):
                 for batch in source.fetch(plan.kind, keys):
-                    documents = append_batch(warehouse, plan, batch, documents)
+                    append_batch(warehouse, plan, rules, batch, documents)
+                    documents += len(batch.documents)
     _note_present(warehouse, plan.kind, rules)
     warehouse.connection.execute("DELETE FROM gone_records WHERE id IN (SELECT id FROM present_records)").fetchall()
     gone, back = _count(warehouse, "gone_records"), _count(warehouse, "back_records")

@@ -106,7 +106,7 @@ def _replay_kind(warehouse: Warehouse, settings: Settings, day: date, kind: str,
     concerned = f"kind = '{kind}' AND {concerned}"
     if not warehouse.scalar(f"SELECT count(*) FROM quarantine WHERE {concerned}"):
         return Replayed(kind, 0, 0, 0, 0, Counter())
-    dialects = _dialects(settings, kind)
+    dialects = dialects_of(settings, kind)
     with warehouse.transaction():
         _find_waiting(warehouse, concerned)
         _screen_waiting(warehouse, settings, kind, dialects)
@@ -119,7 +119,7 @@ def _replay_kind(warehouse: Warehouse, settings: Settings, day: date, kind: str,
     return done
 
 
-def _dialects(settings: Settings, kind: str) -> list[tuple[str, Dialect]]:
+def dialects_of(settings: Settings, kind: str) -> list[tuple[str, Dialect]]:
     """Conditions on the source of a document, and how those that meet them are written.
 
     A live source's documents are told by the system that their source begins with. All others are plain.

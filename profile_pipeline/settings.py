@@ -165,6 +165,11 @@ class Settings(BaseSettings):
         """Where each night's full list of decisions is written."""
         return self.home / "exports"
 
+    @property
+    def erasure_path(self) -> Path:
+        """Who was erased, by keyed hash, the key, and the receipts."""
+        return self.home / "erasure"
+
 
 def load_settings() -> Settings:
     """Read the environment and `.env` in the working folder.

@@ -111,6 +111,7 @@ def profile_pipeline(
       profile-pipeline evaluate scifact
       profile-pipeline quarantine --kind orders
       profile-pipeline quarantine replay
+      profile-pipeline forget user_001
       profile-pipeline sample --users 1000 --out my-sample
 
     Records are read from PROFILE_PIPELINE_SOURCE_DIR (default data/sample), and everything built from them is
@@ -476,6 +477,36 @@ def evaluate(
     from profile_pipeline.settings import load_settings
 
     evaluating.show_evaluation(load_settings(), folder, index, format)
+
+
+@app.command()
+def forget(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Who: an id, or an e-mail address.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether it is meant.")] = False,
+    unseen: Annotated[
+        bool, typer.Option("--unseen", help="Keep somebody out of whom nothing is known here yet.")
+    ] = False,
+    format: FormatOption = "table",
+) -> None:
+    """Erase a person from everything below PROFILE_PIPELINE_HOME, for good, and keep them out from now on.
+
+    Their records go from the logs, the quarantine and whatever follows from these, from exports, the index with all
+    its versions, and Dagster's history; records of others no longer name them. What is read again, or comes anew, is
+    kept out by keyed hashes of their id, addresses and full names. The sources are not changed. All files are looked
+    through at the end, and a receipt is written that names nobody; the exit code is 1 if something is left.
+
+    Should it be broken off, the next build finishes it, or the same command.
+
+    \b
+    Examples:
+      profile-pipeline forget user_001
+      profile-pipeline forget sarah.chen@email.com --yes
+    """
+    from profile_pipeline.cli import forgetting
+    from profile_pipeline.settings import load_settings
+
+    forgetting.forget_user(load_settings(), user, format, is_confirmed=yes, is_unseen=unseen)
 
 
 @app.command()

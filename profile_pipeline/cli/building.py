@@ -12,7 +12,8 @@ from profile_pipeline.cli import Format, output
 from profile_pipeline.cli.reading import first_computed_day, remark_on_owed_days
 from profile_pipeline.cli.steps import Steps
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.embedding import SentenceTransformerEmbedder
+from profile_pipeline.forgetting.erasure import finish
+from profile_pipeline.index.embedding import Embedder, SentenceTransformerEmbedder
 from profile_pipeline.ingestion import Ingested
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import Warehouse, open_warehouse
@@ -63,30 +64,37 @@ def build(settings: Settings, window: Window, format: Format, *, skip_index: boo
 
 def run(settings: Settings, window: Window, *, skip_index: bool = False) -> Steps:
     """Do what `build` does, without printing the result."""
+    embedder = SentenceTransformerEmbedder(settings.embedding_model)
+    if finish(settings, embedder):
+        _remark("an erasure that was broken off is finished")
     with Steps() as steps:
         with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
-            missing = _fill(warehouse, settings, window, steps)
+            missing, withheld = _fill(warehouse, settings, window, steps)
         if not skip_index:
             # Only reads: embedding may take long, and others should be able to read meanwhile.
             with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
-                _index(warehouse, settings, steps)
+                _index(warehouse, settings, embedder, steps)
     _remark(f"{window} took {steps.seconds:.1f} s", label="built")
     for kind in missing:
         _remark(f"there is no file of {kind} in {settings.source_dir}; none were read")
+    if withheld:
+        _remark(f"{withheld:,} records of people who were erased were kept out")
     with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
         _remark_on_gaps(warehouse, settings)
     return steps
 
 
-def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps) -> list[str]:
-    """Run the steps of the warehouse; the kinds of record that have no file."""
+def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps) -> tuple[list[str], int]:
+    """Run the steps of the warehouse; the kinds of record that have no file, and how many records were kept out."""
     following = [*pipeline.RAW_STEPS, *pipeline.STEPS]
     missing: list[str] = []
+    withheld: list[int] = []
 
     def finished(name: str, done: Ingested | pipeline.Computed) -> None:
         following.remove(name)
         if isinstance(done, Ingested):
             steps.finish(name, done.rows_in, done.versions_added, rejected=done.rejected)
+            withheld.append(done.withheld)
             if done.is_source_missing:
                 missing.append(pipeline.RAW_STEPS[name])
         else:
@@ -96,17 +104,12 @@ def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps
 
     steps.start(following[0])
     pipeline.build(warehouse, settings, window, finished, steps.reading)
-    return missing
+    return missing, sum(withheld)
 
 
-def _index(warehouse: Warehouse, settings: Settings, steps: Steps) -> None:
+def _index(warehouse: Warehouse, settings: Settings, embedder: Embedder, steps: Steps) -> None:
     steps.start("profile_index")
-    report = pipeline.profile_index(
-        warehouse,
-        settings,
-        SentenceTransformerEmbedder(settings.embedding_model),
-        on_progress=steps.embedding,
-    )
+    report = pipeline.profile_index(warehouse, settings, embedder, on_progress=steps.embedding)
     steps.finish("profile_index", report.served.rows, report.upserted + report.deleted, embedded=report.embedded)
 
 

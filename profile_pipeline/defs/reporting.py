@@ -85,6 +85,7 @@ def ingested_metadata(
     )
     return {
         **extracted_metadata(ingested),
+        **withheld_metadata(ingested),
         "rows_in": dg.MetadataValue.int(ingested.rows_in),
         "versions_added": dg.MetadataValue.int(ingested.versions_added),
         "rejected": dg.MetadataValue.int(ingested.rejected),
@@ -93,6 +94,12 @@ def ingested_metadata(
         "rejected_because": dg.MetadataValue.md(reasons if ingested.reasons else "nothing rejected"),
         "preview": preview(warehouse, name, window),
     }
+
+
+def withheld_metadata(ingested: Ingested) -> dict[str, dg.MetadataValue]:
+    """Documents of, and naming, people who were erased; nothing where there were none."""
+    counts = {"withheld": ingested.withheld, "redacted": ingested.redacted}
+    return {name: dg.MetadataValue.int(count) for name, count in counts.items() if count}
 
 
 def extracted_metadata(ingested: Ingested) -> dict[str, dg.MetadataValue]:

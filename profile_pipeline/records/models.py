@@ -315,9 +315,7 @@ def parse(
         Rejected: it is unreadable or breaks the model of its kind; the reason names every field at fault.
     """
     fields = _fields(document)
-    values = {name: _bare(value_at(fields, dialect.path(name)), name, dialect) for name in MODELS[kind].model_fields}
-    if values["id"] is None:
-        values["id"] = _unwrapped(fields.get("_id"))
+    values = _values(kind, fields, dialect)
     made = _made(fields, dialect, zone)
     reading = Reading(zone, fold_email_aliases)
     try:
@@ -328,6 +326,15 @@ def parse(
     return _parsed(record, made, is_made_last=dialect.system_time is not None)
 
 
+def field_values(kind: str, document: str, dialect: Dialect = PLAIN) -> dict[str, Any]:
+    """What a document has in the fields of its kind, in plain JSON; nothing of it need be valid.
+
+    Raises:
+        Rejected: it is no readable JSON object.
+    """
+    return _values(kind, _fields(document), dialect)
+
+
 def known_days(parsed: Parsed, first_partition: date) -> tuple[date, ...]:
     """The partitions a record belongs to, sorted; the last is the day of its latest change.
 
@@ -335,6 +342,13 @@ def known_days(parsed: Parsed, first_partition: date) -> tuple[date, ...]:
     ObjectId, else the first partition, to which earlier days are moved.
     """
     return tuple(sorted({max(day, first_partition) for day in parsed.known_days})) or (first_partition,)
+
+
+def _values(kind: str, fields: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    values = {name: _bare(value_at(fields, dialect.path(name)), name, dialect) for name in MODELS[kind].model_fields}
+    if values["id"] is None:
+        values["id"] = _unwrapped(fields.get("_id"))
+    return values
 
 
 def _fields(document: str) -> dict[str, Any]:

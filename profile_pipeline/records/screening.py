@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from profile_pipeline.records.dialect import PLAIN, Dialect, Path
 from profile_pipeline.records.models import LIST_FIELDS, MODELS, Reading, Rejected, known_days, parse
+from profile_pipeline.records.suppressions import Suppressions
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 
@@ -53,11 +54,15 @@ TIME_FIELDS = ("created_at", "updated_at", "deleted_at", "date", "sent_date", "c
 
 @dataclass(frozen=True)
 class Rules:
-    """What screening needs beside the documents: how values are read, the first partition, where fields are."""
+    """What screening needs beside the documents: how values are read, the first partition, where fields are.
+
+    `suppressions`, if anybody was erased, are for whoever lets documents in; screening itself withholds none.
+    """
 
     reading: Reading
     first_partition: date
     dialect: Dialect = PLAIN
+    suppressions: Suppressions | None = None
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,16 @@ def test_the_quarantine_is_replayed_by_a_job_that_waits_for_the_warehouse_and_ma
     assert dg.validate_run_config(job)
 
 
+def test_a_person_is_erased_by_a_job_that_waits_for_the_warehouse_and_has_to_be_told_whom() -> None:
+    job = LOADED.resolve_job_def("forget_user")
+    (step,) = job.all_node_defs
+    assert isinstance(step, dg.OpDefinition)
+    assert step.pool == "warehouse"
+    assert dg.validate_run_config(job, {"ops": {step.name: {"config": {"user": "user_001", "confirmed": True}}}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match="user"):
+        dg.validate_run_config(job)
+
+
 def test_the_night_runs_the_day_that_ended() -> None:
     schedule = LOADED.resolve_schedule_def("nightly_profiles_schedule")
     assert (schedule.job_name, schedule.cron_schedule) == ("nightly_profiles", "0 2 * * *")

@@ -6,6 +6,7 @@ demo, which has tests of its own.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -90,6 +91,9 @@ def test_each_command_runs_and_prints_what_is_shown(
 ) -> None:
     if " build " in command and "--skip-index" not in command:
         command += " --skip-index"
+    if " forget " in command:
+        # Its index has vectors of another model, which a new version would not get past the check with.
+        home = Path(shutil.copytree(home, tmp_path_factory.mktemp("forget") / "home", ignore=lambda *_: {"lancedb"}))
     # One folder for all, because some commands read what others wrote; without anybody's `.env`.
     folder = tmp_path_factory.getbasetemp() / "reader"
     folder.mkdir(exist_ok=True)

@@ -14,6 +14,8 @@ from profile_pipeline.defs.partitions import SETTINGS, window_of
 from profile_pipeline.defs.reporting import ingested_metadata, report
 from profile_pipeline.defs.resources import WarehouseResource
 from profile_pipeline.extraction import Progress
+from profile_pipeline.forgetting.erasure import finish
+from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.settings import Settings
 
 READING_SECONDS = 10
@@ -48,10 +50,19 @@ def log_checks(asset: str) -> list[dg.AssetCheckSpec]:
 
 
 def ingest(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, settings: Settings, kind: str
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: Settings,
+    embedder: Embedder,
+    kind: str,
 ) -> dg.MaterializeResult:
-    """Ingest the run's days of a kind and report; rejected and deleted records are counted on the way."""
+    """Ingest the run's days of a kind and report; rejected and deleted records are counted on the way.
+
+    An erasure that was broken off is finished before anything is read.
+    """
     name, window = f"raw_{kind}", window_of(context)
+    with failing_well(context):
+        finish(settings, embedder)
     with failing_well(context), warehouse.open() as opened:
         ingested = build.raw(opened, settings, window, kind, noting_progress(context))
         report(context, opened, name, window, ingested_metadata(opened, name, window, ingested))
@@ -99,7 +110,10 @@ def noting_progress(context: dg.AssetExecutionContext) -> Callable[[Progress], N
 
 @daily_asset(group="raw", kinds=FROM_MONGODB, check_specs=log_checks("raw_users"))
 def raw_users(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+    embedder: dg.ResourceParam[Embedder],
 ) -> dg.MaterializeResult:
     """Log of user records: one row for each version of a user known on a day.
 
@@ -108,12 +122,15 @@ def raw_users(
     its watermark on, so that earlier partitions may gain late versions, too. Rejected records go to the table
     `quarantine`, with the reason.
     """
-    return ingest(context, warehouse, settings, "users")
+    return ingest(context, warehouse, settings, embedder, "users")
 
 
 @daily_asset(group="raw", kinds=FROM_MONGODB, check_specs=log_checks("raw_orders"))
 def raw_orders(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+    embedder: dg.ResourceParam[Embedder],
 ) -> dg.MaterializeResult:
     """Log of order records: one row for each version of an order known on a day.
 
@@ -122,12 +139,15 @@ def raw_orders(
     its watermark on, so that earlier partitions may gain late versions, too. Rejected records go to the table
     `quarantine`, with the reason.
     """
-    return ingest(context, warehouse, settings, "orders")
+    return ingest(context, warehouse, settings, embedder, "orders")
 
 
 @daily_asset(group="raw", kinds=FROM_MONGODB, check_specs=log_checks("raw_events"))
 def raw_events(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+    embedder: dg.ResourceParam[Embedder],
 ) -> dg.MaterializeResult:
     """Log of event records: one row for each version of an event known on a day.
 
@@ -136,12 +156,15 @@ def raw_events(
     its watermark on, so that earlier partitions may gain late versions, too. Rejected records go to the table
     `quarantine`, with the reason.
     """
-    return ingest(context, warehouse, settings, "events")
+    return ingest(context, warehouse, settings, embedder, "events")
 
 
 @daily_asset(group="raw", kinds=FROM_AIRTABLE, check_specs=log_checks("raw_messages"))
 def raw_messages(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+    embedder: dg.ResourceParam[Embedder],
 ) -> dg.MaterializeResult:
     """Log of message records: one row for each version of a message known on a day.
 
@@ -150,4 +173,4 @@ def raw_messages(
     its watermark on, so that earlier partitions may gain late versions, too. Rejected records go to the table
     `quarantine`, with the reason.
     """
-    return ingest(context, warehouse, settings, "messages")
+    return ingest(context, warehouse, settings, embedder, "messages")

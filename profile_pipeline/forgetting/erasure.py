@@ -1,0 +1,281 @@
+"""The order in which a person is erased, so that a kill at any point loses nothing and leaves nobody half erased.
+
+What belongs here: the stages, the receipt, and finishing what was broken off. What does not: any one place.
+
+The work order comes first, then the suppression list, so that nothing comes back while the rest is done. Each stage
+may be done twice. The receipt is written before the order is deleted, which is last.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index
+from profile_pipeline.forgetting.history import purge_history
+from profile_pipeline.forgetting.identity import Identity, identify, unseen
+from profile_pipeline.forgetting.order import Order, exclusive, open_order, order_path
+from profile_pipeline.forgetting.purge import purge, recompute
+from profile_pipeline.forgetting.scan import scan
+from profile_pipeline.index.embedding import Embedder
+from profile_pipeline.records.suppressions import MARK, hashed
+from profile_pipeline.settings import Settings
+from profile_pipeline.suppression_list import (
+    Person,
+    add_person,
+    erased_people,
+    list_key,
+    load_suppressions,
+    write_private,
+)
+from profile_pipeline.warehouse import open_warehouse
+
+BACKUPS = "backups and copies made of this home, and what was taken out of it, such as lists and query results"
+
+
+class Stage(StrEnum):
+    """What an erasure has just finished, in order."""
+
+    ORDERED = "ordered"
+    BLOCKED = "blocked"
+    EXPORTED = "exported"
+    PURGED = "purged"
+    RECOMPUTED = "recomputed"
+    COMPACTED = "compacted"
+    INDEXED = "indexed"
+    UNLOGGED = "unlogged"
+    SCANNED = "scanned"
+    RECEIPTED = "receipted"
+
+
+OnStage = Callable[[Stage], None]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was done, without saying for whom but by keyed hash.
+
+    Attributes:
+        person: the keyed hash.
+        asked_at, finished_at: ISO 8601, UTC.
+        places: place to counts; an empty one was looked at and had nothing.
+        files_looked_through: by the scan that ends the erasure.
+        remarks: what is also somebody else's, or too short to tell.
+        out_of_reach: what still may have the records, and why they do not come back.
+        left: where the scan found something; empty when all is done.
+    """
+
+    person: str
+    asked_at: str
+    finished_at: str
+    places: dict[str, dict[str, int]]
+    files_looked_through: int
+    remarks: list[str]
+    out_of_reach: list[str]
+    left: list[str]
+
+    @property
+    def problem(self) -> str | None:
+        """What is left to do; None if nothing is."""
+        if not self.left:
+            return None
+        return (
+            f"the person is still named in {', '.join(self.left)}; remove or mend that by hand, then run "
+            "`profile-pipeline forget` again"
+        )
+
+
+def forget(
+    settings: Settings,
+    user: str,
+    embedder: Embedder,
+    *,
+    is_unseen: bool = False,
+    on_stage: OnStage = lambda stage: None,
+) -> Receipt:
+    """Erase the user of an id or address, and keep them out from now on. Doing it again finds nothing.
+
+    An erasure that was broken off is finished first.
+
+    Args:
+        settings: the home.
+        user: an id, or an address that a user has or had, or that is on a list of participants.
+        embedder: the model of the index, for texts that named them.
+        is_unseen: whether to keep somebody out of whom nothing is known here.
+        on_stage: called after each stage.
+
+    Raises:
+        PipelineError: nobody is known so, and nobody was erased who was; or the address does not tell who is meant.
+        TransientError: another process has the warehouse, the index or an erasure.
+    """
+    with exclusive(settings):
+        if (order := open_order(settings)) is not None:
+            receipt = _carry_out(settings, order, embedder, on_stage)
+            # The mark is what is left of the config of a Dagster run that is tried again.
+            if order.concerns(user) or user == MARK:
+                return receipt
+        order = _place_order(settings, user, is_unseen=is_unseen)
+        on_stage(Stage.ORDERED)
+        return _carry_out(settings, order, embedder, on_stage)
+
+
+def finish(settings: Settings, embedder: Embedder, on_stage: OnStage = lambda stage: None) -> Receipt | None:
+    """Finish an erasure that was broken off; None if there is none, which costs a look.
+
+    Raises:
+        PipelineError: something is left that has to be removed by hand.
+        TransientError: another process has the warehouse, the index or the erasure.
+    """
+    if not order_path(settings).exists():
+        return None
+    with exclusive(settings):
+        order = open_order(settings)
+        receipt = _carry_out(settings, order, embedder, on_stage) if order else None
+    if receipt and receipt.problem:
+        raise PipelineError(receipt.problem)
+    return receipt
+
+
+def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
+    people, stranger, known = erased_people(settings), unseen(settings, user), None
+    if settings.warehouse_path.exists():
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+            known = identify(warehouse, settings, user)
+    hashes = {hashed(list_key(settings), each) for each in stranger.hashed_as} if people else set()
+    before = [each for each in people if hashes & set(each.hashes)]
+    if known is None and not before and not is_unseen:
+        raise PipelineError(
+            "nobody here has that id or address; `profile-pipeline profiles` lists the ids, and `--unseen` (in Dagster "
+            "`unseen: true`) keeps somebody out of whom nothing is known yet"
+        )
+    identity = known or stranger
+    person = (
+        before[0].person if before else hashed(list_key(settings), f"person:{[*identity.ids, *identity.addresses][0]}")
+    )
+    order = Order(
+        person,
+        _now(),
+        list(identity.ids),
+        list(identity.addresses),
+        list(identity.names),
+        list(identity.remarks),
+    )
+    order.save(settings)
+    return order
+
+
+def _carry_out(settings: Settings, order: Order, embedder: Embedder, on_stage: OnStage) -> Receipt:
+    """Do each stage that has not been noted as finished; one that a kill left unnoted is done again."""
+    for stage, work in STAGES.items():
+        if stage not in order.finished:
+            work(settings, order, embedder)
+            on_stage(stage)
+            order.finished.append(stage)
+            order.save(settings)
+    receipt = _receipt(settings, order)
+    on_stage(Stage.SCANNED)
+    write_private(receipt_path(settings, receipt), json.dumps(asdict(receipt), indent=1) + "\n")
+    on_stage(Stage.RECEIPTED)
+    order_path(settings).unlink()
+    return receipt
+
+
+def _block(settings: Settings, order: Order, embedder: Embedder) -> None:
+    identity = Identity(tuple(order.ids), tuple(order.addresses), tuple(order.names))
+    key = list_key(settings)
+    hashes = tuple(sorted(hashed(key, each) for each in identity.hashed_as))
+    add_person(settings, Person(order.person, datetime.now(settings.zone).date(), hashes, identity.name_lengths))
+
+
+def _purge_exports(settings: Settings, order: Order, embedder: Embedder) -> None:
+    # Before they are written anew from the tables.
+    purge_exports(settings, order)
+
+
+def _purge(settings: Settings, order: Order, embedder: Embedder) -> None:
+    suppressions = load_suppressions(settings)
+    if suppressions is not None and settings.warehouse_path.exists():
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+            purge(warehouse, settings, order, suppressions)
+
+
+def _recompute(settings: Settings, order: Order, embedder: Embedder) -> None:
+    if settings.warehouse_path.exists():
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+            recompute(warehouse, settings, order)
+            purge_engine_files(warehouse, settings, order)
+
+
+def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
+    if settings.warehouse_path.exists():
+        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+            compact(warehouse, settings)
+        # What a process that was killed spilled is of nobody's use.
+        shutil.rmtree(settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.tmp"), ignore_errors=True)
+
+
+def _purge_index(settings: Settings, order: Order, embedder: Embedder) -> None:
+    if settings.warehouse_path.exists():
+        # Only reads: embedding may take long, and others should be able to read meanwhile.
+        with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+            purge_index(warehouse, settings, embedder, order)
+
+
+def _purge_history(settings: Settings, order: Order, embedder: Embedder) -> None:
+    rows, files = purge_history(settings, order.needles)
+    order.note("dagster", redacted=rows)
+    order.note("dagster_files", redacted=files)
+
+
+STAGES: dict[Stage, Callable[[Settings, Order, Embedder], None]] = {
+    Stage.BLOCKED: _block,
+    Stage.EXPORTED: _purge_exports,
+    Stage.PURGED: _purge,
+    Stage.RECOMPUTED: _recompute,
+    Stage.COMPACTED: _compact,
+    Stage.INDEXED: _purge_index,
+    Stage.UNLOGGED: _purge_history,
+}
+"""What erases, in order. Looking whether anything is left follows."""
+
+
+def _receipt(settings: Settings, order: Order) -> Receipt:
+    """Look whether anything is left, and say what was done."""
+    for part in settings.erasure_path.glob("*.part"):
+        part.unlink()
+    found = scan(settings, order.needles)
+    return Receipt(
+        order.person,
+        order.began,
+        _now(),
+        {place: {name: count for name, count in counts.items() if count} for place, counts in order.done.items()},
+        found.files,
+        [*order.remarks, *([f"names that others have, by the final scan: {found.shared}"] if found.shared else [])],
+        [*_sources(settings), *(f"{folder}, which is not this home's own" for folder in found.skipped), BACKUPS],
+        found.left,
+    )
+
+
+def receipt_path(settings: Settings, receipt: Receipt) -> Path:
+    """Where a receipt is kept."""
+    moment = receipt.asked_at.replace(":", "").replace("-", "")
+    return settings.erasure_path / "receipts" / f"{moment}-{receipt.person[:12]}.json"
+
+
+def _sources(settings: Settings) -> list[str]:
+    """The sources, which are read only."""
+    told = "still has what it had; the suppression list keeps it from coming back"
+    systems = [f"the source folder {settings.source_dir}, which {told}"]
+    if settings.mongodb_uri:
+        systems.append(f"MongoDB, which {told}")
+    if settings.airtable_api_key:
+        systems.append(f"Airtable, which {told}")
+    return systems
+
+
+def _now() -> str:
+    return datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

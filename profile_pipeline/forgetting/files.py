@@ -1,0 +1,126 @@
+"""Erasing a person from the files beside the tables.
+
+What belongs here: the warehouse's own file, exports, the folders of another engine, and the index. What does not: rows
+of tables (`purge.py`) and Dagster's files (`history.py`).
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from profile_pipeline.build import indexable_profiles, last_computed_day, profile_index
+from profile_pipeline.errors import PipelineError, TransientError
+from profile_pipeline.forgetting.order import Order
+from profile_pipeline.index.embedding import Embedder
+from profile_pipeline.index.store import IndexStore
+from profile_pipeline.settings import Settings
+from profile_pipeline.tables import PARQUET_PARTITIONS
+from profile_pipeline.warehouse import Warehouse
+
+
+def compact(warehouse: Warehouse, settings: Settings) -> None:
+    """Put a copy of the warehouse in its place that holds nothing but what its tables have.
+
+    A deleted row stays in the blocks that it was in, until others are written there. The copy is locked, as the
+    warehouse is, until the connection is closed, on which nothing else may be written. A kill leaves the one or the
+    other file.
+
+    Raises:
+        PipelineError: the disk is too small for both.
+    """
+    path, copy = settings.warehouse_path, settings.warehouse_path.with_suffix(".compacted")
+    connection = warehouse.connection
+    ((name,),) = connection.execute("SELECT current_database()").fetchall()
+    remove(copy)
+    try:
+        connection.execute(f"ATTACH '{_sql(copy)}' AS compacted").fetchall()
+        connection.execute(f'COPY FROM DATABASE "{name}" TO compacted').fetchall()
+        connection.execute("CHECKPOINT compacted").fetchall()
+        connection.execute("CHECKPOINT").fetchall()
+    except duckdb.Error as error:
+        remove(copy)
+        raise PipelineError(
+            f"{path} cannot be written anew, which takes as much space again: {str(error).splitlines()[0]}"
+        ) from None
+    os.replace(copy, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a database that nobody has open, with its log and what was spilled of it."""
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(path.with_name(f"{path.name}.tmp"), ignore_errors=True)
+
+
+def purge_exports(settings: Settings, order: Order) -> None:
+    """Write the exports that list the person again, without them."""
+    is_theirs = "user_id IN (SELECT unnest($ids)) OR email IN (SELECT unnest($addresses))"
+    known_by = {"ids": order.ids, "addresses": order.addresses}
+    for part in settings.exports_path.glob("*.part"):
+        part.unlink()
+    removed = 0
+    with duckdb.connect() as connection:
+        for path in sorted(settings.exports_path.glob("decisions_*.csv")):
+            rows = f"read_csv('{_sql(path)}', all_varchar = true, header = true)"
+            count = connection.execute(f"SELECT count(*) FROM {rows} WHERE {is_theirs}", known_by).fetchall()[0][0]
+            if not count:
+                continue
+            part = path.with_name(f"{path.name}.part")
+            connection.execute(
+                f"COPY (SELECT * FROM {rows} WHERE NOT coalesce({is_theirs}, false)) TO '{_sql(part)}' (HEADER)",
+                known_by,
+            ).fetchall()
+            os.replace(part, path)
+            removed += count
+    order.note("exports", removed=removed)
+
+
+def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -> None:
+    """Remove the files of another engine that no table counts any more."""
+    folder = settings.home / "tables"
+    rows = warehouse.connection.execute(
+        f"SELECT table_name, partition_date, unnest(files) FROM {PARQUET_PARTITIONS.name}"
+    ).fetchall()
+    counted = {folder / name / f"partition_date={day}" / file for name, day, file in rows}
+    stale = [path for path in folder.rglob("*") if path.is_file() and path not in counted]
+    for path in stale:
+        path.unlink()
+    order.note("tables", removed=len(stale))
+
+
+def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, order: Order) -> None:
+    """Build the index anew, with no version before it.
+
+    It is removed when nobody is left to be found, or when the new one is refused: what is served must not go on naming
+    the person. The next build makes it again then.
+
+    Raises:
+        TransientError: another process is building it.
+    """
+    order.note("index")
+    if not settings.index_path.exists():
+        return
+    try:
+        if _is_anybody_indexable(warehouse, settings):
+            report = profile_index(warehouse, settings, embedder, forgetting=True)
+            order.note("index", rewritten=report.served.rows)
+            return
+    except TransientError:
+        raise
+    except PipelineError as error:
+        order.remarks.append(f"anything in the index, which is removed, because a new one was refused: {error}")
+    IndexStore(settings.index_path).erase()
+
+
+def _is_anybody_indexable(warehouse: Warehouse, settings: Settings) -> bool:
+    if not warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete"):
+        return False
+    people = indexable_profiles(warehouse, last_computed_day(warehouse), settings.policy)
+    count: int = people.count().to_pyarrow().as_py()
+    return count > 0
+
+
+def _sql(path: Path) -> str:
+    return str(path).replace("'", "''")

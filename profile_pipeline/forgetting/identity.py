@@ -1,0 +1,148 @@
+"""Who is meant, and all that they are known by.
+
+What belongs here: from an id or an address to the ids, addresses and names to erase, as far as they are nobody else's.
+What does not: erasing them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from profile_pipeline.errors import PipelineError
+from profile_pipeline.records.email import normalise_email
+from profile_pipeline.records.models import Rejected, field_values
+from profile_pipeline.records.suppressions import SHORTEST_ID, full_name, identity
+from profile_pipeline.replay import dialects_of
+from profile_pipeline.settings import Settings
+from profile_pipeline.warehouse import Warehouse
+
+LATEST = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a person is known by. `remarks` says in words what is left out, and why."""
+
+    ids: tuple[str, ...]
+    addresses: tuple[str, ...]
+    names: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def hashed_as(self) -> set[str]:
+        """What goes on the suppression list, hashed."""
+        anywhere = [each.lower() for each in self.ids if len(each) >= SHORTEST_ID]
+        names = [name for each in self.names if (name := full_name(each))]
+        return {*map(identity, self.ids), *anywhere, *self.addresses, *names}
+
+    @property
+    def name_lengths(self) -> tuple[int, ...]:
+        """How many words their names have."""
+        return tuple(sorted({name.count(" ") + 1 for each in self.names if (name := full_name(each))}))
+
+
+def unseen(settings: Settings, user: str) -> Identity:
+    """Somebody of whom nothing is known but an id or an address."""
+    address = _address(settings, user)
+    return Identity((), (address,), ()) if "@" in address else Identity((user.strip(),), (), ())
+
+
+def identify(warehouse: Warehouse, settings: Settings, user: str) -> Identity | None:
+    """What the user of an id, or of an address, is known by; None if nothing here names them so.
+
+    Raises:
+        PipelineError: several users had the address, and none of them has it now.
+    """
+    user_id, address = user.strip(), _address(settings, user)
+    rejected = _rejected_users(warehouse, settings)
+    if _is_id(warehouse, user_id, rejected):
+        return _known_by(warehouse, settings, user_id, rejected, ())
+    held = _holders(warehouse, address)
+    holders = [holder for holder, is_current in held.items() if is_current] or list(held)
+    holders = holders or sorted({key for key, email, _ in rejected if email == address and key})
+    if len(holders) > 1:
+        raise PipelineError(f"users {', '.join(holders)} have all had that address; say by its id which one is meant")
+    if holders:
+        return _known_by(warehouse, settings, holders[0], rejected, (address,))
+    is_guest = warehouse.scalar("SELECT count(*) FROM raw_events WHERE list_contains(participants, ?)", address)
+    is_rejected = any(email == address for _, email, _ in rejected)
+    return Identity((), (address,), ()) if is_guest or is_rejected else None
+
+
+def _known_by(
+    warehouse: Warehouse,
+    settings: Settings,
+    user_id: str,
+    rejected: list[tuple[str | None, str | None, str | None]],
+    given: Iterable[str],
+) -> Identity:
+    rows = warehouse.connection.execute("SELECT email, name FROM raw_users WHERE id = ?", [user_id]).fetchall()
+    rows += [(email, name) for key, email, name in rejected if key == user_id]
+    addresses = {*given, *(email for email, _ in rows if email)}
+    names = {name.strip() for _, name in rows if name}
+    left_out = []
+    if len(user_id) < SHORTEST_ID:
+        left_out.append(f"the id, having fewer than {SHORTEST_ID} characters, outside of the fields for ids")
+    if taken := {each for each in addresses if _is_anothers(warehouse, each, user_id)}:
+        left_out.append(f"addresses that another user goes by now: {len(taken)}")
+    if shared := {each for each in names if not full_name(each) or _is_namesake(warehouse, each, user_id)}:
+        left_out.append(f"names of a single word, or that another user has, in records of others: {len(shared)}")
+    return Identity((user_id,), tuple(sorted(addresses - taken)), tuple(sorted(names - shared)), tuple(left_out))
+
+
+def _is_id(warehouse: Warehouse, user_id: str, rejected: list[tuple[str | None, str | None, str | None]]) -> bool:
+    places = (("raw_users", "id"), ("raw_orders", "user_id"), ("raw_messages", "user_id"))
+    found = " UNION ALL ".join(f"(SELECT 1 FROM {table} WHERE {column} = $id LIMIT 1)" for table, column in places)
+    rows = warehouse.connection.execute(found, {"id": user_id}).fetchall()
+    return bool(rows) or any(key == user_id for key, _, _ in rejected)
+
+
+def _holders(warehouse: Warehouse, address: str) -> dict[str, bool]:
+    """Who has or had an address: id to whether they have it now."""
+    rows = warehouse.connection.execute(
+        f"""
+        SELECT id, latest.email = $address AND NOT latest.is_deleted FROM (
+            SELECT id, first({{'email': email, 'is_deleted': deleted_at IS NOT NULL}} ORDER BY {LATEST}) AS latest
+            FROM raw_users WHERE id IN (SELECT id FROM raw_users WHERE email = $address) GROUP BY id
+        ) ORDER BY id
+        """,
+        {"address": address},
+    ).fetchall()
+    return dict(rows)
+
+
+def _is_anothers(warehouse: Warehouse, address: str, user_id: str) -> bool:
+    return any(is_current for holder, is_current in _holders(warehouse, address).items() if holder != user_id)
+
+
+def _is_namesake(warehouse: Warehouse, name: str, user_id: str) -> bool:
+    quoted = user_id.replace("'", "''")
+    others = f"SELECT name FROM raw_users WHERE id <> '{quoted}'"
+    return bool(names_within(warehouse, others, [name]))
+
+
+def names_within(warehouse: Warehouse, texts: str, names: Iterable[str]) -> set[str]:
+    """Which full names stand, as whole words, in any of the texts that a query gives."""
+    words = r"' ' || trim(regexp_replace(lower(text), '[^\pL\pN]+', ' ', 'g')) || ' '"
+    found = f"SELECT count(*) FROM (SELECT {words} AS words FROM ({texts}) AS texts(text)) WHERE contains(words, ?)"
+    full = {name: full_name(name) for name in names}
+    return {name for name, written in full.items() if written and warehouse.scalar(found, f" {written} ")}
+
+
+def _rejected_users(warehouse: Warehouse, settings: Settings) -> list[tuple[str | None, str | None, str | None]]:
+    """Id, address and name of rejected user records, as far as they can be read."""
+    found = []
+    for condition, dialect in dialects_of(settings, "users"):
+        for key, document in warehouse.connection.execute(
+            f"SELECT record_id, document FROM quarantine WHERE kind = 'users' AND {condition}"
+        ).fetchall():
+            try:
+                values = field_values("users", document, dialect)
+            except Rejected:
+                continue
+            email, name = (values[field] if isinstance(values[field], str) else None for field in ("email", "name"))
+            found.append((key, _address(settings, email) if email else None, name))
+    return found
+
+
+def _address(settings: Settings, text: str) -> str:
+    return normalise_email(text, fold_aliases=settings.policy.fold_email_aliases)

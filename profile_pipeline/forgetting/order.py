@@ -1,0 +1,97 @@
+"""The work order of an erasure: a file that is there from before the first change until after the last.
+
+What belongs here: its content, and keeping two erasures apart. What does not: carrying it out (`erasure.py`).
+
+It has to name the person, because whoever goes on after a kill has to know whom to look for; nobody but its owner may
+read it, and it is deleted last.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+
+from profile_pipeline.errors import TransientError
+from profile_pipeline.forgetting.needles import Needles
+from profile_pipeline.settings import Settings
+from profile_pipeline.suppression_list import write_private
+
+
+@dataclass
+class Order:
+    """Whom to erase, and what was done so far.
+
+    Attributes:
+        person: the keyed hash that stands for them.
+        began: when it was asked for, ISO 8601, UTC.
+        ids, addresses, names: what they are known by; names are full ones that nobody else has.
+        remarks: what is also somebody else's or too common, in words, without saying what it is.
+        first_day: the first day whose tables may change; None: none does.
+        forms: how they were written in documents.
+        done: place to counts of what was done there.
+        finished: the stages that need not be done again.
+    """
+
+    person: str
+    began: str
+    ids: list[str]
+    addresses: list[str]
+    names: list[str]
+    remarks: list[str] = field(default_factory=list)
+    first_day: str | None = None
+    forms: list[str] = field(default_factory=list)
+    done: dict[str, dict[str, int]] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
+
+    @property
+    def needles(self) -> Needles:
+        """What to look for in texts."""
+        return Needles([*self.ids, *self.addresses, *self.names, *self.forms])
+
+    @property
+    def start(self) -> date | None:
+        """The first day whose tables may change."""
+        return date.fromisoformat(self.first_day) if self.first_day else None
+
+    def concerns(self, user: str) -> bool:
+        """Whether it is about the user of an id or address."""
+        return user in self.ids or user.strip().lower() in self.addresses
+
+    def note(self, place: str, **counts: int) -> None:
+        """Count what is done in a place; what was counted before a kill stands."""
+        before = self.done.setdefault(place, {})
+        self.done[place] = before | {name: max(count, before.get(name, 0)) for name, count in counts.items()}
+
+    def save(self, settings: Settings) -> None:
+        """Write it, lasting when this returns."""
+        write_private(order_path(settings), json.dumps(asdict(self), indent=1))
+
+
+def order_path(settings: Settings) -> Path:
+    """Where the work order is while there is one."""
+    return settings.erasure_path / "order.json"
+
+
+def open_order(settings: Settings) -> Order | None:
+    """The erasure that has not been finished; None if there is none."""
+    path = order_path(settings)
+    return Order(**json.loads(path.read_text())) if path.exists() else None
+
+
+@contextmanager
+def exclusive(settings: Settings) -> Iterator[None]:
+    """Keep other erasures, and builds that would finish one, out; the lock ends with the process.
+
+    Raises:
+        TransientError: another process is at it.
+    """
+    settings.erasure_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (settings.erasure_path / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TransientError("somebody is being erased by another process; try again when it has ended") from None
+        yield

@@ -1,0 +1,233 @@
+"""Erasing a person from the warehouse.
+
+What belongs here: taking their records out of the logs, the quarantine and what is staged, redacting those of others,
+and recomputing what follows. What does not: what a document looks like without them (`records/suppressions.py`).
+
+The logs are then as if the suppression list had been there from the beginning, and so are the tables that follow.
+"""
+
+from datetime import date
+
+import pyarrow as pa
+
+from profile_pipeline.build import STEPS
+from profile_pipeline.forgetting.order import Order
+from profile_pipeline.ingestion import log_sequence, rules_of
+from profile_pipeline.reconciliation import GONE
+from profile_pipeline.records.screening import screen, typed_columns
+from profile_pipeline.records.suppressions import Named, Suppressions
+from profile_pipeline.replay import dialects_of
+from profile_pipeline.settings import Settings
+from profile_pipeline.tables import DERIVED_TABLES, RAW_TABLES
+from profile_pipeline.warehouse import Warehouse
+from profile_pipeline.window import Window
+
+OWNED = {
+    "users": "id IN (SELECT unnest($ids)) OR email IN (SELECT unnest($addresses))",
+    "orders": "user_id IN (SELECT unnest($ids))",
+    "events": "false",
+    "messages": "user_id IN (SELECT unnest($ids))",
+}
+
+TIMES = ("created_at", "updated_at", "deleted_at", "deleted_date", "changed_at")
+"""Typed columns that redacting leaves as they are: those of a tombstone are not in its document."""
+
+
+def purge(warehouse: Warehouse, settings: Settings, order: Order, suppressions: Suppressions) -> None:
+    """Take a person out of what was read, in one transaction.
+
+    The order knows the first day concerned before it ends.
+    """
+    with warehouse.transaction():
+        first_days = [_purge_log(warehouse, settings, order, suppressions, kind) for kind in RAW_TABLES]
+        rejected = [_purge_quarantine(warehouse, settings, order, suppressions, kind) for kind in RAW_TABLES]
+        order.note("quarantine", removed=sum(row[0] for row in rejected), redacted=sum(row[1] for row in rejected))
+        order.note("staged_documents", removed=warehouse.scalar("SELECT count(*) FROM staged_documents"))
+        # Reading begins anew, without them.
+        for table in ("staged_documents", "extractions"):
+            warehouse.connection.execute(f"DELETE FROM {table}").fetchall()
+        # Numbers that were in use are given again, and must not look as if they had been seen.
+        warehouse.connection.execute(
+            "UPDATE computed_days SET log_sequence = least(log_sequence, ?)", [log_sequence(warehouse)]
+        ).fetchall()
+        # They are exported again where they are needed.
+        warehouse.connection.execute(
+            "DELETE FROM parquet_partitions WHERE table_name IN (SELECT unnest(?))",
+            [[table.name for table in RAW_TABLES.values()]],
+        ).fetchall()
+        known = [day for day in (order.start, *first_days) if day is not None]
+        order.first_day = min(known).isoformat() if known else None
+        order.save(settings)
+
+
+def recompute(warehouse: Warehouse, settings: Settings, order: Order) -> None:
+    """Compute all that follows from the logs, from the person's first day to the last computed one."""
+    for name in DERIVED_TABLES:
+        key = "id" if name == "user_profiles" else "user_id"
+        removed = f"SELECT count(*) FROM {name} WHERE {key} IN (SELECT unnest(?))"
+        order.note(name, removed=warehouse.scalar(removed, order.ids))
+    order.save(settings)
+    rows = warehouse.connection.execute("SELECT min(partition_date), max(partition_date) FROM computed_days").fetchall()
+    first, last = rows[0]
+    if order.start is None or last is None or order.start > last:
+        return
+    window = Window(max(order.start, first), last)
+    for name, step in STEPS.items():
+        order.note(name, rewritten=step(warehouse, settings, window).written.rows_written)
+    order.save(settings)
+
+
+def _purge_log(
+    warehouse: Warehouse, settings: Settings, order: Order, suppressions: Suppressions, kind: str
+) -> date | None:
+    """Purge the log of a kind; the first day on which it changed, None if it did not."""
+    connection, log = warehouse.connection, RAW_TABLES[kind].name
+    known_by = {"ids": order.ids, "addresses": order.addresses}
+    owned = {name: value for name, value in known_by.items() if f"${name}" in OWNED[kind]}
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE doomed AS SELECT rowid AS place FROM {log} WHERE {OWNED[kind]}", owned
+    ).fetchall()
+    connection.execute("CREATE OR REPLACE TEMP TABLE mended AS SELECT 0::BIGINT AS place, * FROM (FROM "
+        f"{log} LIMIT 0)").fetchall()  # fmt: skip
+    for condition, dialect in dialects_of(settings, kind):
+        _find_candidates(warehouse, order, suppressions, f"{log} WHERE {condition}")
+        named = suppressions.find(connection, kind, "candidates", dialect)
+        _note_found(warehouse, order, named)
+        rules = rules_of(settings, dialect)
+        documents = (
+            "(SELECT after AS document, NULL::VARCHAR AS source, position FROM verdicts WHERE after IS NOT NULL)"
+        )
+        screen(connection, kind, documents, "screened", rules)
+        columns = ", ".join(f's."{name}"' for name in typed_columns(kind) if name not in TIMES)
+        names = ", ".join(f'"{name}"' for name in typed_columns(kind) if name not in TIMES)
+        connection.execute(
+            f"""
+            INSERT INTO mended (place, {names}, document)
+            SELECT place, {columns}, after FROM verdicts JOIN screened AS s USING (position) JOIN candidates
+                USING (position) WHERE s.reason IS NULL
+            """
+        ).fetchall()
+        connection.execute(
+            """
+            INSERT INTO doomed SELECT place FROM verdicts JOIN candidates USING (position)
+            WHERE place NOT IN (SELECT place FROM mended)
+            """
+        ).fetchall()
+    concerned = "rowid IN (SELECT place FROM doomed UNION SELECT place FROM mended)"
+    rows = connection.execute(f"SELECT min(partition_date) FROM {log} WHERE {concerned}").fetchall()
+    order.note(
+        log,
+        removed=warehouse.scalar("SELECT count(DISTINCT place) FROM doomed"),
+        redacted=warehouse.scalar("SELECT count(*) FROM mended ANTI JOIN doomed USING (place)"),
+    )
+    first_day: date | None = rows[0][0]
+    if first_day is not None:
+        _write_log(warehouse, kind)
+    return first_day
+
+
+def _write_log(warehouse: Warehouse, kind: str) -> None:
+    """Delete what is doomed, and put what is mended in the place of what it was."""
+    connection, log = warehouse.connection, RAW_TABLES[kind].name
+    kept = ("partition_date", "source", "sequence", *TIMES)
+    columns = ", ".join(
+        f'old."{name}"' if name in kept else f'new."{name}"'
+        for name in RAW_TABLES[kind].columns
+        if name != "content_hash"
+    )
+    names = ", ".join(f'"{name}"' for name in RAW_TABLES[kind].columns if name != "content_hash")
+    # A tombstone's hash is told from that of the version it ends.
+    content_hash = f"""CASE WHEN ends_with(old.source, '{GONE}')
+        THEN md5(md5(new.document) || old.deleted_at) ELSE md5(new.document) END"""
+    for statement in (
+        f"""
+        CREATE OR REPLACE TEMP TABLE renewed AS
+        SELECT {columns}, {content_hash} AS content_hash
+        FROM {log} AS old JOIN mended AS new ON old.rowid = new.place WHERE new.place NOT IN (SELECT place FROM doomed)
+        """,
+        f"DELETE FROM {log} WHERE rowid IN (SELECT place FROM doomed UNION SELECT place FROM mended)",
+        f"INSERT INTO {log} ({names}, content_hash) SELECT {names}, content_hash FROM renewed ORDER BY sequence",
+        "DROP TABLE renewed",
+    ):
+        connection.execute(statement).fetchall()
+
+
+def _purge_quarantine(
+    warehouse: Warehouse, settings: Settings, order: Order, suppressions: Suppressions, kind: str
+) -> tuple[int, int]:
+    """Purge what was rejected of a kind; how many documents went, and how many were redacted."""
+    connection, removed, redacted = warehouse.connection, 0, 0
+    for condition, dialect in dialects_of(settings, kind):
+        _find_candidates(warehouse, order, suppressions, f"quarantine WHERE kind = '{kind}' AND {condition}")
+        named = suppressions.find(connection, kind, "candidates", dialect)
+        _note_found(warehouse, order, named)
+        removed += len(named.owned)
+        redacted += len(named.redacted)
+        connection.execute(
+            f"""
+            DELETE FROM quarantine WHERE rowid IN (
+                SELECT place FROM candidates JOIN verdicts USING (position) WHERE after IS NULL
+                OR md5(after) IN (SELECT content_hash FROM quarantine WHERE kind = '{kind}')
+            )
+            """
+        ).fetchall()
+        connection.execute(
+            """
+            UPDATE quarantine SET document = after, content_hash = md5(after)
+            FROM (SELECT place, after FROM candidates JOIN verdicts USING (position)) AS changed
+            WHERE quarantine.rowid = changed.place
+            """
+        ).fetchall()
+    reasons = connection.execute(
+        f"SELECT rowid, reason, record_id FROM quarantine WHERE kind = '{kind}' AND "
+        "regexp_matches(lower(concat_ws(' ', reason, record_id)), ?)",
+        [order.needles.expression or "^$"],
+    ).fetchall()
+    for row, reason, record_id in reasons:
+        connection.execute(
+            "UPDATE quarantine SET reason = ?, record_id = ? WHERE rowid = ?",
+            [order.needles.redact(reason), order.needles.redact(record_id) if record_id else record_id, row],
+        ).fetchall()
+    connection.execute(
+        f"DELETE FROM quarantine WHERE kind = '{kind}' AND rowid NOT IN "
+        f"(SELECT min(rowid) FROM quarantine WHERE kind = '{kind}' GROUP BY content_hash)"
+    ).fetchall()
+    return removed, redacted + len(reasons)
+
+
+def _find_candidates(warehouse: Warehouse, order: Order, suppressions: Suppressions, rows: str) -> None:
+    """Make the temporary table `candidates` of the rows whose document may name the person.
+
+    They have to have one of the texts, unless an escape or a folded alias may hide it.
+    """
+    texts = sorted({variant.lower() for variant in (*order.needles.variants, *order.ids)})
+    may_name = ["contains(lower(document), '\\u')", *(["contains(document, '@')"] * suppressions.fold_email_aliases)]
+    may_name += [f"regexp_matches(lower(document), '{_loosely(text)}')" for text in texts]
+    warehouse.connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE candidates AS
+        SELECT rowid AS place, document, row_number() OVER () AS position FROM {rows} AND ({" OR ".join(may_name)})
+        """
+    ).fetchall()
+
+
+def _loosely(text: str) -> str:
+    """A pattern for a text whatever lies between its words, in SQL."""
+    escaped = "".join(
+        character if character.isalnum() else r"[^\pL\pN]+" if character == " " else f"[{character}]"
+        for character in text
+        if character not in "\\^]["
+    )
+    return escaped.replace("'", "''")
+
+
+def _note_found(warehouse: Warehouse, order: Order, named: Named) -> None:
+    """Make the temporary table `verdicts` (position, after: null for what goes), and keep how they were written."""
+    order.forms = sorted({*order.forms, *named.forms})
+    verdicts = {
+        "position": pa.array([*named.redacted, *named.owned], pa.int64()),
+        "after": pa.array([*named.redacted.values(), *[None] * len(named.owned)], pa.large_string()),
+    }
+    warehouse.connection.register("found", pa.table(verdicts))
+    warehouse.connection.execute("CREATE OR REPLACE TEMP TABLE verdicts AS FROM found").fetchall()
+    warehouse.connection.unregister("found")

@@ -1,0 +1,295 @@
+"""Who was erased, known by keyed hashes only, and what that makes of a document.
+
+What belongs here: hashing, finding the documents that belong to somebody or name them, and redacting the latter. What
+does not: where the hashes are kept (`suppression_list.py`), the erasure itself (`forgetting/`), and adding to the log
+(`ingestion.py`).
+
+One rule serves the erasure and every later ingestion, so that a document that is read again gives what the erasure
+left. A document belongs to an erased person whose id or address it has where its kind has its owner: it is dropped. In
+any other, each text is looked through for an id, an address or a full name. A text that is nothing else becomes blank,
+which counts as not filled, so that a blanked participant is none; within a text the mark takes its place. All else
+stays to the letter, and so does the name of the user whose record it is.
+
+Hashes are HMAC-SHA-256, which without the key can neither be read nor tried out. The set-based pass computes the same
+in SQL and only has to find the documents with anything in them that may be meant; Python decides on these few.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from profile_pipeline.records.dialect import Dialect
+from profile_pipeline.records.email import DOTLESS_DOMAINS, normalise_email
+from profile_pipeline.records.models import Rejected, field_values
+
+MARK = "[erased]"
+"""What stands in a text where somebody was named."""
+
+OWNERS = {"users": ("id", "email"), "orders": ("user_id",), "events": (), "messages": ("user_id",)}
+"""The fields that say to whom a record belongs, by its kind."""
+
+SHORTEST_ID = 6
+"""Characters of an id that is recognised anywhere; a shorter one, such as 17, only where a record has its owner."""
+
+LONGEST = 320
+"""Characters of the longest address; a longer text is looked at in parts only."""
+
+CHUNK = 20_000
+"""Documents whose parts are compared at once: some 100 MB."""
+
+ADDRESS = r"[^\s@\"<>()\[\],;:\\]+@[^\s@\"<>()\[\],;:\\]+"
+ADDRESSEE = r"[^<>]*<[^<>]*>\s*"
+"""A name with an address, as in a mail's header."""
+AROUND_ADDRESS = "'."
+"""What may stand before or behind an address in a sentence."""
+ID_IN_TEXT = r"[0-9A-Za-z_]+(?:[-.][0-9A-Za-z_]+)*"
+"""What an id looks like within a text."""
+LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Documents that belong to erased people or name them.
+
+    `owned` are positions, `redacted` has a document for each position, `forms` what was found in them, as written.
+    """
+
+    owned: list[int] = field(default_factory=list)
+    redacted: dict[int, str] = field(default_factory=dict)
+    forms: set[str] = field(default_factory=set)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are none."""
+        return not self.owned and not self.redacted
+
+
+@dataclass(frozen=True)
+class Suppressions:
+    """The hashes of everybody who was erased; `name_lengths` are the numbers of words that their names have."""
+
+    key: bytes = field(repr=False)
+    hashes: frozenset[str]
+    name_lengths: tuple[int, ...]
+    fold_email_aliases: bool
+
+    def find(self, connection: duckdb.DuckDBPyConnection, kind: str, documents: str, dialect: Dialect) -> Named:
+        """Which documents of a relation of (document, position) belong to erased people or name them.
+
+        Args:
+            connection: where the relation is. kind: users, orders, events or messages.
+            documents: its name, or a query in brackets; it is read several times.
+            dialect: how the documents are written.
+        """
+        named = Named()
+        bounds = connection.execute(f"SELECT min(position), max(position) FROM {documents}").fetchall()[0]
+        if bounds[0] is None:
+            return named
+        inner, outer = _pads(self.key)
+        parameters = {"inner": inner, "outer": outer, "hashes": sorted(self.hashes)}
+        for start in range(bounds[0], bounds[1] + 1, CHUNK):
+            chunk = f"position BETWEEN {start} AND {start + CHUNK - 1}"
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE parts AS SELECT position, {self._parts(kind, dialect)} AS parts "
+                f"FROM (SELECT *, {TEXTS} AS texts FROM {documents} WHERE {chunk})"
+            ).fetchall()
+            rows = connection.execute(
+                f"""
+                WITH hits AS (
+                    SELECT part FROM (SELECT DISTINCT unnest(parts) AS part FROM parts)
+                    WHERE sha256($outer || unhex(sha256($inner || encode(part)))) IN (SELECT unnest($hashes))
+                )
+                SELECT position, document FROM {documents} WHERE {chunk} AND position IN (
+                    SELECT position FROM (SELECT position, unnest(parts) AS part FROM parts) SEMI JOIN hits USING (part)
+                )
+                """,
+                parameters,
+            ).fetchall()
+            self._judge(kind, rows, dialect, named)
+        connection.execute("DROP TABLE parts").fetchall()
+        return named
+
+    def admit(self, documents: list[str], kind: str, dialect: Dialect) -> tuple[dict[int, str], Named]:
+        """Those of some documents that may be stored, by their place among them; and which may not, or not so."""
+        with duckdb.connect() as connection:
+            arrived = {"document": pa.array(documents, pa.large_string()), "position": pa.array(range(len(documents)))}
+            connection.register("arrived", pa.table(arrived))
+            named = self.find(connection, kind, "arrived", dialect)
+        owned = set(named.owned)
+        return {
+            place: named.redacted.get(place, document) for place, document in enumerate(documents) if place not in owned
+        }, named
+
+    def redact(self, document: str, forms: set[str] | None = None, own_name: str | None = None) -> str:
+        """A document in which no erased person is named.
+
+        Args:
+            document: as it was read.
+            forms: gets what was found, as it was written.
+            own_name: that of the user whose record it is, which stays: others may be called alike.
+        """
+        found: set[str] = set() if forms is None else forms
+
+        def redacted(literal: re.Match[str]) -> str:
+            try:
+                text = json.loads(literal[0], strict=False)
+            except ValueError:
+                return literal[0]
+            kept = text if own_name and text.strip() == own_name else self.redact_text(text, found)
+            return literal[0] if kept == text else json.dumps(kept)
+
+        return LITERAL.sub(redacted, document)
+
+    def redact_text(self, text: str, forms: set[str] | None = None) -> str:
+        """A text in which no erased person is named: blank if nothing else was in it."""
+        spans = sorted({(start, end) for start, end, part in self._parts_of(text) if self._has(part)})
+        if not spans:
+            return text
+        if forms is not None:
+            forms.update(text[start:end].strip() for start, end in spans)
+        if re.fullmatch(ADDRESSEE, text) and any("@" in text[start:end] for start, end in spans):
+            return ""
+        kept, reached = [], 0
+        for start, end in spans:
+            if start >= reached:
+                kept += [text[reached:start], MARK]
+            reached = max(reached, end)
+        kept.append(text[reached:])
+        rest = "".join(part for part in kept if part != MARK)
+        return "".join(kept) if any(character.isalnum() for character in rest) else ""
+
+    def _judge(self, kind: str, rows: list[tuple[int, str]], dialect: Dialect, named: Named) -> None:
+        for position, document in rows:
+            found: set[str] = set()
+            values = _values(kind, document, dialect)
+            own_name = str(values["name"]).strip() if values and kind == "users" and values["name"] else None
+            kept = self.redact(document, found, own_name)
+            left = _values(kind, kept, dialect)
+            # One that cannot be read, or whose key would be lost, goes as a whole.
+            if values is None or left is None or values["id"] != left["id"] or self._is_owned(kind, values):
+                named.owned.append(position)
+            elif kept != document:
+                named.redacted[position] = kept
+            else:
+                continue
+            named.forms.update(found)
+
+    def _is_owned(self, kind: str, values: dict[str, Any]) -> bool:
+        """Whether a document with these fields belongs to somebody erased."""
+        owners = [(name, values[name]) for name in OWNERS[kind] if isinstance(values[name], str | int)]
+        return any(
+            self._has(self._address(str(value)) if name == "email" else identity(str(value).strip()))
+            for name, value in owners
+        )
+
+    def _has(self, part: str) -> bool:
+        return hashed(self.key, part) in self.hashes
+
+    def _address(self, text: str) -> str:
+        return normalise_email(text, fold_aliases=self.fold_email_aliases).lower()
+
+    def _parts_of(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """What of a text may be an address, an id or a name: where it is, and as it is hashed."""
+        yield 0, len(text), text.strip().lower()
+        yield 0, len(text), self._address(text)
+        addresses = list(re.finditer(ADDRESS, text))
+        for match in addresses:
+            bare = match[0].strip(AROUND_ADDRESS)
+            start = match.start() + match[0].index(bare)
+            yield start, start + len(bare), self._address(bare)
+        for match in re.finditer(ID_IN_TEXT, text):
+            if len(match[0]) >= SHORTEST_ID:
+                yield match.start(), match.end(), match[0].lower()
+        # Not in addresses, of which others may begin alike.
+        words = [
+            word
+            for word in re.finditer(r"[^\W_]+", text)
+            if not any(address.start() <= word.start() < address.end() for address in addresses)
+        ]
+        for length in self.name_lengths:
+            for first in range(len(words) - length + 1):
+                name = words[first : first + length]
+                yield name[0].start(), name[-1].end(), " ".join(word[0].lower() for word in name)
+
+    def _parts(self, kind: str, dialect: Dialect) -> str:
+        """The same parts of a document in SQL, of `document` and its `texts`, and what may be an owner's id."""
+        whole = "array_to_string(texts, ' \"')"
+        addresses = (
+            f"list_transform(regexp_extract_all({whole}, {_sql(ADDRESS)}), "
+            f"lambda found: trim(found, {_sql(AROUND_ADDRESS)}))"
+        )
+        if self.fold_email_aliases:
+            addresses = f"list_transform({addresses}, lambda found: {_folded('found')})"
+        ids = f"list_filter(regexp_extract_all({whole}, {_sql(ID_IN_TEXT)}), lambda found: len(found) >= {SHORTEST_ID})"
+        words = f"regexp_extract_all({whole}, '[\\pL\\pN]+')"
+        # Of the words computed once.
+        names = [
+            f"""list_transform([{words}], lambda words: list_transform(
+                range(1, greatest(len(words) - {length - 2}, 1)),
+                lambda first: array_to_string(words[first:first + {length - 1}], ' ')))[1]"""
+            for length in self.name_lengths
+        ]
+        keys = {dialect.path(name)[-1] for name in OWNERS[kind] if name != "email"} | {"_id"}
+        named = "|".join(re.escape(key) for key in sorted(keys))
+        wrapper = r'(?:\s*\{\s*"\$[A-Za-z]+"\s*:)?'
+        pattern = rf'"(?:{named})"\s*:{wrapper}\s*\[?\s*"?\s*((?:[^"\\,\]\}}]|\\.)+)'
+        owners = f"list_transform(regexp_extract_all(document, {_sql(pattern)}, 1), lambda id: 'id:' || trim(id))"
+        short = f"list_filter(texts, lambda found: len(found) <= {LONGEST})"
+        return f"list_concat({', '.join([short, addresses, ids, *names, owners])})"
+
+
+def _values(kind: str, document: str, dialect: Dialect) -> dict[str, Any] | None:
+    """The fields of a document; None if it cannot be read."""
+    try:
+        return field_values(kind, document, dialect)
+    except Rejected:
+        return None
+
+
+def hashed(key: bytes, text: str) -> str:
+    """The keyed hash of a text, in hexadecimal digits."""
+    return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def identity(user_id: str) -> str:
+    """What is hashed of an id that says to whom a record belongs: it is told from other texts, and by case."""
+    return f"id:{user_id}"
+
+
+def full_name(name: str) -> str | None:
+    """What is hashed of a name; None if it is a single word, which others have, too."""
+    words = re.findall(r"[^\W_]+", name)
+    return " ".join(word.lower() for word in words) if len(words) > 1 else None
+
+
+LITERALS = r"""regexp_extract_all(document, '(?s)"((?:[^"\\]|\\.)*)"', 1)"""
+DECODED = """list_transform(regexp_extract_all(document, '(?s)"(?:[^"\\\\]|\\\\.)*"'),
+    lambda literal: coalesce(try(literal::JSON ->> '$'), literal))"""
+TEXTS = f"""list_transform(CASE WHEN contains(document, '\\') THEN {DECODED} ELSE {LITERALS} END,
+    lambda text: lower(trim(text)))"""
+"""The texts in a document, names of fields included; only one with escapes has to be decoded."""
+
+
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    """The key as HMAC puts it before the text and before the inner hash (RFC 2104); its block is 64 bytes."""
+    padded = key.ljust(64, b"\0")
+    return bytes(byte ^ 0x36 for byte in padded), bytes(byte ^ 0x5C for byte in padded)
+
+
+def _folded(address: str) -> str:
+    """An address without what `normalise_email` folds, in SQL."""
+    mailbox, domain = f"split_part(split_part({address}, '@', 1), '+', 1)", f"split_part({address}, '@', 2)"
+    dotless = ", ".join(_sql(name) for name in DOTLESS_DOMAINS)
+    folded = f"CASE WHEN {domain} IN ({dotless}) THEN replace({mailbox}, '.', '') ELSE {mailbox} END"
+    return f"CASE WHEN {folded} = '' THEN {address} ELSE {folded} || '@' || {domain} END"
+
+
+def _sql(text: Any) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
