@@ -5,7 +5,7 @@ anything that opens what a setting names. Nothing else in the package reads the 
 """
 
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -20,6 +20,12 @@ Engine = Literal["duckdb", "spark"]
 """What computes the derived tables."""
 
 MongoKind = Literal["users", "orders", "events"]
+
+
+@cache
+def _time_zones() -> set[str]:
+    # Looks for their files each time, which takes longer than all other settings.
+    return available_timezones()
 
 
 class Settings(BaseSettings):
@@ -123,7 +129,7 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
-        if value not in available_timezones():
+        if value not in _time_zones():
             raise ValueError("no such time zone; use an IANA name such as Europe/Berlin")
         return value
 

@@ -7,6 +7,7 @@ does not: the meaning of columns (`tables.py`) and anything that computes one.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Warehouse:
         connection.execute("SET lambda_syntax = 'ENABLE_SINGLE_ARROW'")
         self.connection = connection
         self.ibis = ibis.duckdb.from_connection(connection)
+        # Ibis asks for the columns of a table each time.
+        self._tables: dict[str, ir.Table] = {}
 
     def create_tables(self) -> None:
         """Create each table that is not there yet, and each column that one made by an earlier release lacks.
@@ -54,21 +57,23 @@ class Warehouse:
         ).fetchall():
             existing.setdefault(name, set()).add(column)
         views = self.views()
-        to_sql = self.ibis.compiler.type_mapper.to_string
         with self.transaction():
-            for table in TABLES.values():
-                if table.name not in existing:
-                    self.ibis.create_table(table.name, schema=ibis.schema(table.types))
+            for name in TABLES:
+                types = column_types(name)
+                if name not in existing:
+                    columns = ", ".join(f'"{column}" {type_}' for column, type_ in types.items())
+                    self.connection.execute(f"CREATE TABLE {name} ({columns})").fetchall()
                     continue
-                if table.name in views:
+                if name in views:
                     continue
-                for column in [column for column in table.columns if column not in existing[table.name]]:
-                    type_ = to_sql(ibis.dtype(table.types[column]))
-                    self.connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column}" {type_}').fetchall()
+                for column in [column for column in types if column not in existing[name]]:
+                    self.connection.execute(f'ALTER TABLE {name} ADD COLUMN "{column}" {types[column]}').fetchall()
 
     def table(self, name: str) -> ir.Table:
         """One table, as an Ibis expression to read it by."""
-        return self.ibis.table(name)
+        if name not in self._tables:
+            self._tables[name] = self.ibis.table(name)
+        return self._tables[name]
 
     def views(self) -> dict[str, str]:
         """The views of this database, which are tables of another engine, with the statements that created them."""
@@ -189,6 +194,16 @@ class Warehouse:
             self.scalar(f"SELECT count(*) FROM staged_rows WHERE {changed}"),
             self.scalar("SELECT count(*) FROM changed_days"),
         )
+
+
+@cache
+def column_types(name: str) -> dict[str, str]:
+    """The columns of a table with their types in DuckDB's SQL."""
+    # Loads a compiler, without which definitions load sooner.
+    from ibis.backends.sql.compilers.duckdb import compiler  # noqa: PLC0415
+
+    to_sql = compiler.type_mapper.to_string
+    return {column: to_sql(ibis.dtype(type_)) for column, type_ in TABLES[name].types.items()}
 
 
 @contextmanager

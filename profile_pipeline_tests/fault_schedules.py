@@ -16,18 +16,15 @@ import copy
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
-
-import duckdb
 
 from profile_pipeline.build import days_owed
 from profile_pipeline.errors import PipelineError
@@ -40,6 +37,7 @@ from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 from profile_pipeline_tests.fault_systems import BROKEN, UNREADABLE, Fields, Make, System
+from profile_pipeline_tests.memory_warehouse import fresh_warehouse
 from profile_pipeline_tests.oracle import Row, is_gone, latest_versions
 
 SEED = "FAULT_SCHEDULE_SEED"
@@ -593,25 +591,6 @@ def is_tombstone(row: Row) -> bool:
 
 
 # ---------------------------------------------------------------- running schedules
-
-
-@cache
-def _tables() -> list[str]:
-    with duckdb.connect() as connection:
-        Warehouse(connection).create_tables()
-        return [statement for (statement,) in connection.execute("SELECT sql FROM duckdb_tables()").fetchall()]
-
-
-@contextmanager
-def fresh_warehouse() -> Iterator[Warehouse]:
-    """A warehouse in memory; its tables are made from their statements, as making them anew takes longer than a run."""
-    # Of documents this few a second thread would only be waited for.
-    with duckdb.connect(config={"threads": 1}) as connection:
-        for statement in _tables():
-            connection.execute(statement).fetchall()
-        warehouse = Warehouse(connection)
-        yield warehouse
-        warehouse.release_caches()
 
 
 @dataclass(frozen=True)

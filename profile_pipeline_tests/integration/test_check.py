@@ -1,16 +1,14 @@
-"""`profile-pipeline check` as a process, against servers over sockets: what it says, and what it never does."""
+"""`profile-pipeline check` against servers over sockets: what it says, and what it never does."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
+from profile_pipeline.cli import main
 from profile_pipeline_tests.servers.airtable import airtable_server
 from profile_pipeline_tests.servers.mongodb import mongodb_server
 
@@ -32,13 +30,24 @@ class Systems(NamedTuple):
     environment: dict[str, str]
     commands: Any
 
-    def check(self, home: Path, **changed: str) -> Checked:
-        environment = {**os.environ, **self.environment, "PROFILE_PIPELINE_HOME": str(home / "home"), **changed}
-        command = [str(Path(sys.executable).parent / "profile-pipeline"), "check", "--format", "json"]
-        done = subprocess.run(
-            command, env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
-        )
-        return Checked(done.returncode, {row["kind"]: row for row in json.loads(done.stdout)}, done.stderr)
+
+class Check(Protocol):
+    """Run the command in a folder, with some variables of the environment set."""
+
+    def __call__(self, home: Path, **environment: str) -> Checked: ...
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
+    def run(home: Path, **environment: str) -> Checked:
+        monkeypatch.chdir(home)
+        for name, value in {"PROFILE_PIPELINE_HOME": str(home / "home"), **environment}.items():
+            monkeypatch.setenv(name, value)
+        code = main(["check", "--format", "json"])
+        out, err = capsys.readouterr()
+        return Checked(code, {row["kind"]: row for row in json.loads(out)}, err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +80,8 @@ def systems() -> Iterator[Systems]:
         yield Systems(environment, mongodb.commands)
 
 
-def test_it_tells_what_is_there_and_which_fields_are_found(systems: Systems, tmp_path: Path) -> None:
-    code, rows, told = systems.check(tmp_path)
+def test_it_tells_what_is_there_and_which_fields_are_found(check: Check, systems: Systems, tmp_path: Path) -> None:
+    code, rows, told = check(tmp_path, **systems.environment)
     assert code == 0
     assert (rows["users"]["state"], rows["users"]["records"]) == ("reachable", 2)
     assert rows["users"]["source"].endswith(".members")
@@ -83,17 +92,17 @@ def test_it_tells_what_is_there_and_which_fields_are_found(systems: Systems, tmp
     assert "users: in none of 2 documents: " in told
 
 
-def test_it_writes_nothing(systems: Systems, tmp_path: Path) -> None:
+def test_it_writes_nothing(check: Check, systems: Systems, tmp_path: Path) -> None:
     systems.commands()
-    systems.check(tmp_path)
+    check(tmp_path, **systems.environment)
     assert list(tmp_path.iterdir()) == []
     written = {"insert", "update", "delete", "drop", "createIndexes", "findAndModify"}
     assert {name for command in systems.commands() for name in command} & written == set()
 
 
-def test_files_are_looked_at_where_nothing_else_is_set(tmp_path: Path) -> None:
+def test_files_are_looked_at_where_nothing_else_is_set(check: Check, tmp_path: Path) -> None:
     (tmp_path / "users.jsonl").write_text('{"id": "u1", "email": "a@x.y"}\nno record\n')
-    checked = Systems({"PROFILE_PIPELINE_SOURCE_DIR": str(tmp_path)}, None).check(tmp_path)
+    checked = check(tmp_path, PROFILE_PIPELINE_SOURCE_DIR=str(tmp_path))
     assert checked.code == 0
     assert (checked.rows["users"]["source"], checked.rows["users"]["records"]) == ("files:users.jsonl", 2)
     assert checked.rows["users"]["fields_found"] == ["id", "email"]
@@ -114,9 +123,9 @@ def test_files_are_looked_at_where_nothing_else_is_set(tmp_path: Path) -> None:
     ],
 )
 def test_a_source_that_cannot_be_read_is_named_with_the_reason_and_without_a_secret(
-    systems: Systems, tmp_path: Path, changed: dict[str, str], kind: str, said: str
+    check: Check, systems: Systems, tmp_path: Path, *, changed: dict[str, str], kind: str, said: str
 ) -> None:
-    code, rows, told = systems.check(tmp_path, **changed)
+    code, rows, told = check(tmp_path, **systems.environment | changed)
     assert code == 1
     assert rows[kind]["state"] == "unreachable"
     assert said in rows[kind]["problem"]

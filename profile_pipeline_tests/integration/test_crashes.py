@@ -17,6 +17,9 @@ from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
 from profile_pipeline_tests.integration.warehouse_builder import START, settings_of
 
+# Other tests run the same lines, and a killed process tells of none.
+pytestmark = pytest.mark.no_cover
+
 USERS = 1000
 """Enough for a step to be caught in the middle of its work."""
 

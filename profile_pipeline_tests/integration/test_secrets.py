@@ -23,6 +23,14 @@ ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "reader", "c0rrect:h@rse/b?ttery &%staple"
 TOKEN = "patSECRET00000000.5a1eb0a7"
 SECRETS = {form for text in (PASSWORD, TOKEN) for form in (text, quote(text, safe=""), quote_plus(text))}
+WITHOUT_WAITS = """
+import stamina, sys
+from profile_pipeline.cli import main
+stamina.set_testing(True, attempts=5)
+sys.exit(main())
+"""
+PROFILE_PIPELINE = (sys.executable, "-c", WITHOUT_WAITS)
+"""The command, as often as it tries again, without half a minute of waits in between."""
 QUICKLY = "serverSelectionTimeoutMS=300&socketTimeoutMS=300&connectTimeoutMS=300"
 
 
@@ -56,8 +64,8 @@ def systems() -> Iterator[Systems]:
         yield Systems(environment, mongodb.fail_command, airtable.fail)
 
 
-def run(home: Path, systems: Systems, *command: str, **changed: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed command in a home of its own, with the repository's instance of Dagster."""
+def run(home: Path, systems: Systems, *words: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with its arguments in a home of its own, with the repository's instance of Dagster."""
     environment = {
         **os.environ,
         **systems.environment,
@@ -66,7 +74,6 @@ def run(home: Path, systems: Systems, *command: str, **changed: str) -> subproce
         "PROFILE_PIPELINE_START_DATE": "2024-01-01",
         **changed,
     }
-    words = [str(Path(sys.executable).parent / command[0]), *command[1:]]
     return subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
 
 
@@ -108,7 +115,7 @@ def test_the_command_line_shows_none_even_with_tracebacks(case: str, systems: Sy
         ("build", "--from", "2024-01-01", "--to", "2024-01-03", "--skip-index", "--debug"),
         ("check", "--debug"),
     ]
-    done = [run(tmp_path, systems, "profile-pipeline", *command, **changed) for command in commands]
+    done = [run(tmp_path, systems, *PROFILE_PIPELINE, *command, **changed) for command in commands]
     if case == "nothing is wrong":
         assert [each.returncode for each in done] == [0, 0], done[0].stderr
     assert_kept(tmp_path, *(text for each in done for text in (each.stdout, each.stderr)))
@@ -116,11 +123,11 @@ def test_the_command_line_shows_none_even_with_tracebacks(case: str, systems: Sy
 
 def test_a_fault_in_the_middle_of_reading_shows_none(systems: Systems, tmp_path: Path) -> None:
     systems.fail_mongodb("find", mode={"times": 1}, errorCode=8000, closeConnection=False)
-    done = run(tmp_path, systems, "profile-pipeline", "build", "--to", "2024-01-03", "--skip-index", "--debug")
+    done = run(tmp_path, systems, *PROFILE_PIPELINE, "build", "--to", "2024-01-03", "--skip-index", "--debug")
     assert done.returncode == 1
     assert "error 8000" in done.stderr or "MONGODB_URI" in done.stderr
     systems.fail_airtable("reset", 3)
-    again = run(tmp_path, systems, "profile-pipeline", "build", "--to", "2024-01-03", "--skip-index", "--debug")
+    again = run(tmp_path, systems, *PROFILE_PIPELINE, "build", "--to", "2024-01-03", "--skip-index", "--debug")
     assert_kept(tmp_path, done.stdout, done.stderr, again.stdout, again.stderr)
 
 
@@ -128,7 +135,8 @@ def test_a_fault_in_the_middle_of_reading_shows_none(systems: Systems, tmp_path:
 def test_dagster_keeps_none_in_its_events_and_logs(case: str, systems: Systems, tmp_path: Path) -> None:
     changed = CASES[case](systems)
     (tmp_path / "home").mkdir()
-    launch = ("dg", "launch", "--assets", "raw_users,raw_messages", "--partition", "2024-01-02")
+    dg = str(Path(sys.executable).with_name("dg"))
+    launch = (dg, "launch", "--assets", "raw_users,raw_messages", "--partition", "2024-01-02")
     done = run(tmp_path, systems, *launch, **changed)
     assert (done.returncode == 0) == (case == "nothing is wrong"), done.stderr
     # What is searched is there: Dagster kept the events of this run below the home.

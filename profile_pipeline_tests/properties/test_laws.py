@@ -13,7 +13,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from profile_pipeline.tables import RAW_TABLES, TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 from profile_pipeline_tests.histories import FIRST_DAY, LAST_DAY, Documents, Step, histories
+from profile_pipeline_tests.memory_warehouse import fresh_warehouse
 from profile_pipeline_tests.oracle import Log, facts, must_be_touched, nameless, profiles
 from profile_pipeline_tests.oracle_log import empty_log, ingest_naively
 from profile_pipeline_tests.oracle_summary import summary
@@ -92,9 +92,7 @@ class Pipeline:
 @contextmanager
 def pipeline() -> Iterator[Pipeline]:
     """A pipeline with an empty source, which a copied log makes a rebuild."""
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        warehouse = Warehouse(connection)
-        warehouse.create_tables()
+    with tempfile.TemporaryDirectory() as folder, fresh_warehouse() as warehouse:
         (Path(folder) / "users.jsonl").touch()  # without any file, the folder would be taken for a wrong one
         values = {
             "home": Path(folder),
@@ -103,7 +101,6 @@ def pipeline() -> Iterator[Pipeline]:
             "timezone": "UTC",
         }
         yield Pipeline(warehouse, Settings(**values, policy=POLICY, mongodb_uri=None, airtable_api_key=None))
-        warehouse.release_caches()
 
 
 @contextmanager

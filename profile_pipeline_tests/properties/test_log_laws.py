@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from hypothesis import HealthCheck, given, settings
 
 from profile_pipeline.ingestion import ingest
@@ -19,6 +18,7 @@ from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 from profile_pipeline_tests.histories import FIRST_DAY, LAST_DAY, Documents, Step, histories
+from profile_pipeline_tests.memory_warehouse import fresh_warehouse
 from profile_pipeline_tests.oracle import live_records
 from profile_pipeline_tests.oracle_log import empty_log, ingest_naively
 
@@ -48,9 +48,7 @@ class Ingestion:
 
 @contextmanager
 def ingestion() -> Iterator[Ingestion]:
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        warehouse = Warehouse(connection)
-        warehouse.create_tables()
+    with tempfile.TemporaryDirectory() as folder, fresh_warehouse() as warehouse:
         values = {
             "home": Path(folder),
             "source_dir": Path(folder),

@@ -29,8 +29,8 @@ from profile_pipeline.sources.airtable import AirtableSource
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse, open_warehouse
 from profile_pipeline.window import Window
-from profile_pipeline_tests.fault_schedules import fresh_warehouse
 from profile_pipeline_tests.histories import FIRST_DAY, LAST_DAY, USERS, Document, Documents, Step, histories
+from profile_pipeline_tests.memory_warehouse import fresh_warehouse
 from profile_pipeline_tests.oracle_log import moment
 from profile_pipeline_tests.servers.airtable import AirtableServer, airtable_server
 from profile_pipeline_tests.servers.mongodb import Server, mongodb_server

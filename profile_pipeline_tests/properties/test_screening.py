@@ -28,7 +28,8 @@ ZONES = (
     "Asia/Kathmandu",
 )
 
-CONNECTION = duckdb.connect()
+CONNECTION = duckdb.connect(config={"threads": 1})
+"""One for all: to open another takes as long as to screen a few documents."""
 
 unicode_texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=6)
 edge_texts = st.sampled_from(
@@ -247,15 +248,14 @@ def linked_documents(draw: st.DrawFn, kind: str) -> str:
 
 
 def screened(kind: str, texts: list[str], rules: Rules, window: Window | None) -> dict[int, dict[str, object]]:
-    with duckdb.connect() as connection:
-        source_documents = pa.table({"document": texts, "source": ["f:1"] * len(texts), "position": range(len(texts))})
-        connection.register("source_documents", source_documents)
-        screen(connection, kind, "source_documents", "screened", rules, window=window)
-        result = connection.sql("FROM screened")
-        return {
-            row["position"]: row
-            for row in (dict(zip(result.columns, values, strict=False)) for values in result.fetchall())
-        }
+    source_documents = pa.table({"document": texts, "source": ["f:1"] * len(texts), "position": range(len(texts))})
+    CONNECTION.register("source_documents", source_documents)
+    screen(CONNECTION, kind, "source_documents", "screened", rules, window=window)
+    result = CONNECTION.sql("FROM screened")
+    return {
+        row["position"]: row
+        for row in (dict(zip(result.columns, values, strict=False)) for values in result.fetchall())
+    }
 
 
 def modelled(kind: str, text: str, rules: Rules) -> dict[str, object]:
