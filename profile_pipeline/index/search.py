@@ -196,14 +196,14 @@ class Searcher:
         return self._number is not None or opened.table.tags.get_version(PRODUCTION) == opened.served.version
 
     def _answered(self, answer: Callable[[OpenVersion], pa.Table]) -> pa.Table:
-        """What a version answers; once more if it was dropped meanwhile, as it is when somebody is forgotten."""
-        version = self._version()
-        try:
-            return answer(version)
-        except Exception:
-            if self._is_current(version):
-                raise
-        return answer(self._version())
+        """What a version answers; asked again if it was dropped meanwhile, as it is when somebody is forgotten."""
+        while True:
+            version = self._version()
+            try:
+                return answer(version)
+            except Exception:
+                if self._is_current(version):
+                    raise
 
     def _with_parts(self, told: pa.Table, version: OpenVersion, ranked: pa.Table, question: Question) -> pa.Table:
         """Add `parts`, the sentences of those found that match the question, as the profiles were ranked."""

@@ -96,6 +96,17 @@ def test_a_build_that_forgets_and_is_killed_leaves_a_whole_version_and_the_next_
     assert [file for file in store.path.rglob("*") if file.is_file() and b"likes thing45" in file.read_bytes()] == []
 
 
+def test_a_reader_finds_a_whole_version_while_each_other_is_dropped_under_it(store):
+    build(store, OLD, BagOfWords(), as_of=AS_OF)
+    with reading(store) as seen:
+        for number in range(1, 9):
+            left = profiles(*people(60 - number, age=30 + number))
+            build(store, left, BagOfWords(), as_of=AS_OF, forgetting=True)
+    assert seen[0] == [60, [30]]
+    assert seen[-1] == [52, [38]]
+    assert all(answer in [[60 - number, [30 + number]] for number in range(9)] for answer in seen)
+
+
 def test_a_version_rolled_back_to_is_found_whole_by_a_reader(store):
     build(store, OLD, BagOfWords(), as_of=AS_OF)
     build(store, NEW, BagOfWords(), as_of=AS_OF)
