@@ -155,6 +155,7 @@ def build(
         probes = accelerate(table)
         on_stage(Stage.ACCELERATED)
         record = {
+            "previous": served.version if served else None,
             "model": embedder.model,
             "revision": embedder.revision,
             "weights_sha256": embedder.weights_sha256,

@@ -43,6 +43,7 @@ class IndexVersion(BaseModel):
 
     Attributes:
         version: its number.
+        previous: the version that was served until then, which a rollback serves again; null before the first.
         model: the identity of its model, name and fingerprint.
         revision: the revision of the model in its hub, or of the package that carries it; null if neither does.
         weights_sha256: SHA-256 of the model's weights; null if it has none.
@@ -62,6 +63,7 @@ class IndexVersion(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: int
+    previous: int | None = None
     model: str
     revision: str | None = None
     weights_sha256: str | None = None
@@ -141,23 +143,25 @@ def history(store: IndexStore) -> list[IndexVersion]:
 def promote(store: IndexStore, version: int, kept: int = KEPT_VERSIONS) -> None:
     """Serve a version from now on, in one atomic step, and let go of promoted ones beyond the last few.
 
-    The version served before is given its tag first, so that no crash can lose it.
+    The version served before is given its tag first, so that no crash can lose it. It is the last to be let go of,
+    whatever its number: after a rollback it is older than those that were found wanting.
     """
     table = store.open_version(version)
     tags = table.tags
-    if PRODUCTION in tags.list():
-        _keep(tags, tags.get_version(PRODUCTION))
+    before = tags.get_version(PRODUCTION) if PRODUCTION in tags.list() else None
+    if before is not None:
+        _keep(tags, before)
         tags.update(PRODUCTION, version)
     else:
         tags.create(PRODUCTION, version)
     _keep(tags, version)
-    others = sorted(_promoted(table) - {version}, reverse=True)
+    others = sorted(_promoted(table) - {version}, key=lambda number: (number == before, number), reverse=True)
     for number in others[kept - 1 :]:
         tags.delete(f"{PROMOTED}{number}")
 
 
 def roll_back(store: IndexStore, version: int | None = None) -> IndexVersion:
-    """Serve a version again that was served before, by default the one before the one served now.
+    """Serve a version again that was served before, by default the one that the served one took the place of.
 
     Returns:
         The version that is served now.
@@ -168,8 +172,8 @@ def roll_back(store: IndexStore, version: int | None = None) -> IndexVersion:
     """
     with store.writing():
         now, kept = served_version(store), history(store)
-        earlier = [each for each in kept if now is None or each.version < now.version]
-        wanted = [each for each in kept if each.version == version] if version is not None else earlier[:1]
+        number = version if version is not None or now is None else now.previous
+        wanted = [each for each in kept if each.version == number]
         if not wanted:
             what = "no earlier version" if version is None else f"no version {version}"
             listed = ", ".join(str(each.version) for each in kept) or "none"

@@ -82,6 +82,17 @@ def test_the_build_after_a_rollback_starts_from_the_version_served(store):
     assert verify(store, profiles(*people(4, age=30)), BagOfWords()).problems == []
 
 
+def test_after_a_rollback_and_a_build_the_version_rolled_back_to_is_kept_and_is_the_one_before(store):
+    good, _, worse = (build_people(store, age) for age in (30, 31, 32))
+    roll_back(store, good)
+    mended = build_people(store, 33)
+    assert [each.version for each in history(store)] == [mended, worse, good]
+    assert roll_back(store).version == good
+    with pytest.raises(PipelineError, match=f"no earlier version to roll back to; kept versions: {mended}, {worse}, {good}"):
+        roll_back(store)
+    assert ages(store) == {30}
+
+
 @pytest.mark.parametrize(
     ("version", "message"),
     [(None, r"has no earlier version to roll back to; kept versions: \d+$"), (99, "has no version 99 to roll back to")],
