@@ -46,6 +46,7 @@ def test_the_first_build_indexes_every_profile_with_a_text(store):
     )
     assert served_version(store) == report.served
     assert report.served.model_dump(exclude={"built_at", "version"}) == {
+        "previous": None,
         "model": "bag-of-words@1",
         "revision": None,
         "weights_sha256": None,
@@ -163,11 +164,11 @@ def test_decimals_and_large_strings_are_taken_as_they_come(store):
     rows = rows.set_column(
         rows.schema.get_field_index("total_spent"),
         "total_spent",
-        pa.array([Decimal("12.50")], pa.decimal128(18, 2)),
+        pa.array([Decimal("240.95")], pa.decimal128(18, 2)),
     )
     rows = rows.set_column(0, "user_id", rows["user_id"].cast(pa.large_string()))
     build(store, rows, BagOfWords(), as_of=AS_OF)
-    assert served_rows(store)["u0"]["total_spent"] == 12.5
+    assert served_rows(store)["u0"]["total_spent"] == 240.95
 
 
 def test_people_with_equal_texts_are_both_indexed(store):
