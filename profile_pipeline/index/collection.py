@@ -128,7 +128,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
         raise PipelineError(f"there is no file {file}")
     number = 0
     try:
-        with file.open(encoding="utf-8") as opened:
+        with file.open(encoding="utf-8-sig") as opened:
             for number, line in enumerate(opened, 1):
                 if line.strip():
                     yield f"{file} line {number}", line.rstrip("\r\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.search import Mode, Searcher
@@ -40,6 +40,11 @@ class GoldenQuery(BaseModel):
     users: tuple[str, ...] = Field(min_length=1)
     mode: Mode = Mode.HYBRID
     since: date | None = None
+
+    @field_validator("users")
+    @classmethod
+    def _each_once(cls, users: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(users))
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ def read_golden_queries(file: Path) -> list[GoldenQuery]:
         PipelineError: the file is not there, or a line is not such an object.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Other characters at which Python splits lines may stand in a text.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineError(f"the golden queries {file} cannot be read: {error}") from error
     queries = []
@@ -126,7 +132,7 @@ def shortfall(answers: Sequence[Answer], least: float) -> str | None:
         return None
     worst = sorted((answer for answer in answers if answer.missed), key=lambda answer: answer.recall or 0)[:NAMED]
     told = "; ".join(f"{answer.query.query!r} misses {', '.join(answer.missed[:NAMED])}" for answer in worst)
-    return f"golden queries find {recall:.2f} of the users expected, less than {least}: {told}"
+    return f"golden queries find {recall} of the users expected, less than {least}: {told}"
 
 
 def _known(table: Any, users: set[str]) -> set[str]:

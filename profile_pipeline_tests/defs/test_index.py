@@ -62,7 +62,7 @@ def test_a_version_that_answers_badly_fails_the_run_and_is_not_served(deployment
     ask(deployment, {"query": "jazz", "users": ["u1"], "mode": "text"})
     run = deployment.run("2024-01-02")
     assert run.failures().keys() == {"profile_index"}
-    assert "golden queries find 0.00 of the users expected, less than 0.8: 'jazz' misses u1" in str(run.failures())
+    assert "golden queries find 0.0 of the users expected, less than 0.8: 'jazz' misses u1" in str(run.failures())
     assert served_version(IndexStore(deployment.settings.index_path)) == before
 
 
@@ -78,7 +78,7 @@ def test_the_check_names_who_is_missing_and_what_is_not_found(deployment: Deploy
     assert not found.passed
     assert found.description == (
         "1 profiles are missing, such as u1; 1 of 2 sampled texts do not find themselves first; "
-        "golden queries find 0.50 of the users expected, less than 0.8: 'blues' misses u2"
+        "golden queries find 0.5 of the users expected, less than 0.8: 'blues' misses u2"
     )
     assert (found.metadata["missing"].value, found.metadata["extra"].value) == (1, 0)
 

@@ -40,6 +40,13 @@ def test_a_collection_is_read_with_titles_in_front_and_queries_that_are_judged(f
     assert collection.unknown_documents == 0
 
 
+def test_files_of_a_collection_may_begin_with_a_byte_order_mark(folder):
+    plain = read_collection(folder)
+    for file in folder.iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_collection(folder) == plain
+
+
 def test_judgments_may_be_those_of_the_test_part_and_of_documents_that_are_not_there(folder):
     (folder / "qrels").mkdir()
     (folder / "qrels.tsv").unlink()

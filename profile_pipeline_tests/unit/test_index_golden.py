@@ -80,6 +80,13 @@ def test_a_file_holds_a_question_a_line(tmp_path):
     assert read_golden_queries(file) == [question("jazz", "u1"), question("wine", "u2", "u3", mode=Mode.TEXT)]
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_hold_any_character_and_name_a_user_twice(tmp_path):
+    file = tmp_path / "golden.jsonl"
+    file.write_bytes('\ufeff{"query": "jazz\u2028\x85wine", "users": ["u2", "u1", "u2"]}\r\n'.encode())
+    assert read_golden_queries(file) == [question("jazz\u2028\x85wine", "u2", "u1")]
+    assert read_golden_queries(file)[0].users == ("u2", "u1")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
