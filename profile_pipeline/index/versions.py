@@ -27,9 +27,12 @@ RECORD_KEY = "built"
 KEPT_VERSIONS = 3
 """Promoted versions to keep: the one served, and two nights to find out that it is not what one wants."""
 
-MAX_VERSIONS = 24
-"""Versions after which a build compacts the table and cleans up, some six builds. A compaction rewrites every row,
-so it is not done each time; without one, each build adds a fragment that every search has to open."""
+MAX_FRAGMENTS = 8
+"""Fragments after which a build compacts the table. A compaction rewrites every row, so it is not done each time;
+without one, each build adds a fragment that every search has to open."""
+
+MAX_VERSIONS = 12
+"""Versions before the oldest with a tag after which a build cleans up: those of some three builds."""
 
 NEVER = timedelta(days=36_500)
 """An age that no version reaches."""
@@ -183,8 +186,11 @@ def roll_back(store: IndexStore, version: int | None = None) -> IndexVersion:
 
 
 def compact_when_due(table: Any) -> bool:
-    """Put small fragments together if many versions have piled up; whether a clean-up is due, too."""
-    due = len(table.list_versions()) > MAX_VERSIONS
+    """Put small fragments together if many have piled up, or versions to drop; whether a clean-up is due, too."""
+    committed = _committed(table)
+    oldest = _oldest_with_a_tag(table, committed)
+    fragments = table.stats()["fragment_stats"]["num_fragments"]
+    due = fragments > MAX_FRAGMENTS or sum(number < oldest for number in committed) > MAX_VERSIONS
     if due:
         table.optimize(cleanup_older_than=NEVER)
     return due
@@ -196,11 +202,8 @@ def clean_up(table: Any) -> None:
     LanceDB drops by age, not by number, and refuses to drop one with a tag. Files that a killed run never committed
     go too, once they are a week old.
     """
-    committed: Mapping[int, datetime] = {
-        version["version"]: version["timestamp"].astimezone() for version in table.list_versions()
-    }
-    tagged = {tag["version"] for tag in table.tags.list().values()} & committed.keys()
-    age = datetime.now().astimezone() - committed[min(tagged)]
+    committed = _committed(table)
+    age = datetime.now().astimezone() - committed[_oldest_with_a_tag(table, committed)]
     # LanceDB reads the clock a little later; what is not dropped for that, the next clean-up drops.
     table.optimize(cleanup_older_than=age + timedelta(seconds=1))
 
@@ -213,6 +216,17 @@ def keep_nothing_else(table: Any) -> None:
         # That readers of what is dropped fail is wanted: they open the served version again.
         warnings.simplefilter("ignore", UserWarning)
         table.optimize(cleanup_older_than=AT_ONCE, delete_unverified=True)
+
+
+def _committed(table: Any) -> Mapping[int, datetime]:
+    """When each version was committed."""
+    return {version["version"]: version["timestamp"].astimezone() for version in table.list_versions()}
+
+
+def _oldest_with_a_tag(table: Any, committed: Mapping[int, datetime]) -> int:
+    """The number of the oldest version that a tag keeps; of the newest before the first promotion."""
+    tagged = {tag["version"] for tag in table.tags.list().values()}
+    return min(tagged & committed.keys(), default=table.version)
 
 
 def _promoted(table: Any) -> set[int]:

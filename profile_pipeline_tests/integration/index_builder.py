@@ -32,7 +32,7 @@ def main() -> None:
     folder, count, age, *options = sys.argv[1:]
     forgetting = "forgetting" in options
     what, stage_wanted, *delay = [option for option in options if option != "forgetting"] or ["build", ""]
-    versions.MAX_VERSIONS = 1
+    versions.MAX_FRAGMENTS = 0
 
     def on_stage(stage: Stage) -> None:
         if stage != stage_wanted:

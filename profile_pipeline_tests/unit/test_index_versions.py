@@ -15,6 +15,7 @@ from profile_pipeline.index.search import Searcher, match
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import (
     KEPT_VERSIONS,
+    MAX_FRAGMENTS,
     MAX_VERSIONS,
     PROMOTED,
     RECORD_KEY,
@@ -88,7 +89,9 @@ def test_after_a_rollback_and_a_build_the_version_rolled_back_to_is_kept_and_is_
     mended = build_people(store, 33)
     assert [each.version for each in history(store)] == [mended, worse, good]
     assert roll_back(store).version == good
-    with pytest.raises(PipelineError, match=f"no earlier version to roll back to; kept versions: {mended}, {worse}, {good}"):
+    with pytest.raises(
+        PipelineError, match=f"no earlier version to roll back to; kept versions: {mended}, {worse}, {good}"
+    ):
         roll_back(store)
     assert ages(store) == {30}
 
@@ -147,10 +150,20 @@ def test_versions_without_a_tag_are_dropped_after_some_builds_and_the_kept_ones_
     assert verify(store, profiles(*people(3, age=age - 1)), BagOfWords()).problems == []
 
 
+def test_however_many_versions_are_kept_a_build_seldom_writes_every_row_again(store):
+    rows, compacted = people(30), 0
+    for changed in rows[: MAX_FRAGMENTS + 2]:
+        changed["age"] = 40
+        build(store, profiles(*rows), BagOfWords(), as_of=AS_OF, kept_versions=2 * MAX_FRAGMENTS)
+        compacted += store.open_served().stats()["fragment_stats"]["num_fragments"] == 1
+    assert len(history(store)) == MAX_FRAGMENTS + 2
+    assert compacted == 2  # the first build, and one since
+
+
 def test_a_tag_of_ones_own_keeps_its_version_through_clean_ups(store):
     mine = build_people(store, 17)
     store.open_latest().tags.create("mine", mine)
-    for age in range(18, 18 + MAX_VERSIONS // 3):
+    for age in range(18, 18 + MAX_VERSIONS // 2):
         build_people(store, age)
     assert mine in versions(store)
     assert len(versions(store)) > MAX_VERSIONS
