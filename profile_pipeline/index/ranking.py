@@ -23,6 +23,9 @@ ALL_PARTITIONS = 1 << 16
 """More partitions than any index has, so all are read. A filter keeps too few rows in a partition for the
 number that is enough without it."""
 
+TIED = 10
+"""How many times more is asked for when the last ones tie: by words, thousands of short texts may."""
+
 RANKED_SCHEMA = pa.schema({"score": pa.float64(), "user_id": pa.string(), "_rowid": pa.uint64()})
 """A ranking, before the profiles themselves are read."""
 
@@ -55,9 +58,7 @@ class OpenVersion:
             query = partitioned(query, self.served.probes if where is None else ALL_PARTITIONS)
         else:
             query = query.distance_type("dot").bypass_vector_index()
-        found = _run(query, where, limit, "_distance")
-        # LanceDB's distance of two vectors is 1 minus their inner product.
-        return _ranked(found, pc.subtract(1.0, found["_distance"].cast(pa.float64())))
+        return _best(query, where, limit, "_distance")
 
     def by_words(self, text: str, where: str | None, limit: int) -> pa.Table:
         """As `nearest`, of the profiles that share words with a text.
@@ -67,8 +68,7 @@ class OpenVersion:
         """
         if not self.has_words:
             raise PipelineError("the index was built before it could be searched by words; build the index again")
-        found = _run(self.table.search(text, query_type="fts", fts_columns="text"), where, limit, "_score")
-        return _ranked(found, found["_score"].cast(pa.float64()))
+        return _best(self.table.search(text, query_type="fts", fts_columns="text"), where, limit, "_score")
 
     def complete(self, ranked: pa.Table, columns: list[str]) -> pa.Table:
         """`score` and the columns of ranked profiles, in their order."""
@@ -99,13 +99,24 @@ def fuse(rankings: list[pa.Table]) -> pa.Table:
     return _ranked(pa.Table.from_pylist(rows, schema=RANKED_SCHEMA))
 
 
-def _run(query: Any, where: str | None, limit: int, score: str) -> pa.Table:
+def _best(query: Any, where: str | None, limit: int, column: str) -> pa.Table:
+    """The best by LanceDB's distance or score, equal ones by user.
+
+    Which of equal ones it gives is a matter of chance, so it is asked for more until one is worse than the last wanted.
+    """
     if where is not None:
         query = query.where(where, prefilter=True)
-    return query.limit(limit).select(["user_id", score]).with_row_id(True).to_arrow()
+    query = query.select(["user_id", column]).with_row_id(True)
+    count = limit + 1
+    while True:
+        found = query.limit(count).to_arrow()
+        scores = found[column].cast(pa.float64())
+        # The distance of two vectors is 1 minus their inner product.
+        ranked = _ranked(found.append_column("score", pc.subtract(1.0, scores) if column == "_distance" else scores))
+        if ranked.num_rows < count or ranked["score"][limit - 1] != ranked["score"][-1]:
+            return ranked.slice(0, limit)
+        count *= TIED
 
 
-def _ranked(found: pa.Table, score: Any | None = None) -> pa.Table:
-    if score is not None:
-        found = found.append_column("score", score)
+def _ranked(found: pa.Table) -> pa.Table:
     return found.select(RANKED_SCHEMA.names).sort_by([("score", "descending"), ("user_id", "ascending")])

@@ -1,6 +1,7 @@
 """Searching by words and by both, with options for filters, in small versions and in partitioned ones."""
 
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_a_search_by_words_finds_those_who_share_one_and_embeds_nothing(store):
 def test_a_search_by_words_that_nobody_shares_finds_nobody(store):
     result = match(store, "zymurgy", BagOfWords(), None, 10, mode=Mode.TEXT)
     assert (result.num_rows, result.schema.names) == (0, ["score", *RESULT_COLUMNS])
+
+
+def test_of_equally_good_ones_the_first_users_are_found_whatever_the_limit(tmp_path: Path):
+    same = IndexStore(tmp_path / "same")
+    users = [f"u{number:03}" for number in range(300)]
+    build(same, profiles(*(profile(user, "wine for all") for user in reversed(users))), BagOfWords(), as_of=AS_OF)
+    searcher = Searcher(same, BagOfWords())
+    for mode, limit in product(Mode, (1, 7, 30)):
+        assert searcher.search("wine", mode=mode, limit=limit)["user_id"].to_pylist() == users[:limit]
+    assert searcher.similar("u250", limit=2)["user_id"].to_pylist() == users[:2]
 
 
 def test_both_rankings_are_fused_by_reciprocal_ranks(store):
