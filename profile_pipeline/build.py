@@ -22,7 +22,7 @@ from ibis import _
 from profile_pipeline import features, profiles
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import Progress as Reading
-from profile_pipeline.history import as_of_join, versions
+from profile_pipeline.history import as_of_join, touching, versions, with_past
 from profile_pipeline.index.build import BuildReport, Golden, Stage
 from profile_pipeline.index.build import build as build_index
 from profile_pipeline.index.embedding import Embedder
@@ -36,6 +36,7 @@ from profile_pipeline.index.text import user_summaries as summaries_of
 from profile_pipeline.index.versions import IndexVersion, served_or_error
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_sequence
 from profile_pipeline.policy import Policy
+from profile_pipeline.records.models import MODELS
 from profile_pipeline.replay import replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, source_for
@@ -79,8 +80,18 @@ def raw(
 def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Find whom the window's records touch, and note up to which entry of the log they were looked at."""
     sequence = log_sequence(warehouse)
-    logs = {kind: versions_of(warehouse, kind, window.end).cache() for kind in RAW_TABLES}
-    touched = features.touched_users(**logs, window=window, policy=settings.policy)
+    orders, messages = (
+        versions(touching(log_of(warehouse, kind), window, MODELS[kind].business_date_field), window.end)
+        for kind in ("orders", "messages")
+    )
+    touched = features.touched_users(
+        versions_of(warehouse, "users", window.end).cache(),
+        orders,
+        versions_of(warehouse, "events", window.end).cache(),
+        messages,
+        window=window,
+        policy=settings.policy,
+    )
     written = warehouse.replace("touched_users", touched, window)
     follows = {"log_sequence": sequence, "missing_tables": list(PROFILE_TABLES), "is_complete": False}
     days = [{"partition_date": day, **follows} for day in window]
@@ -102,7 +113,7 @@ def event_features(warehouse: Warehouse, settings: Settings, window: Window) -> 
 def message_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Compute message features of the touched users."""
     touched = in_window(warehouse, "touched_users", window)
-    messages = versions_of(warehouse, "messages", window.end)
+    messages = versions(_ever_of(touched, log_of(warehouse, "messages")), window.end)
     return _replace(
         warehouse, "message_features", features.message_features(touched, messages, settings.policy), window
     )
@@ -111,7 +122,7 @@ def message_features(warehouse: Warehouse, settings: Settings, window: Window) -
 def order_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Compute order features of the touched users."""
     touched = in_window(warehouse, "touched_users", window)
-    orders = versions_of(warehouse, "orders", window.end)
+    orders = versions(_ever_of(touched, log_of(warehouse, "orders")), window.end)
     return _replace(warehouse, "order_features", features.order_features(touched, orders), window)
 
 
@@ -381,9 +392,19 @@ def indexable_profiles(warehouse: Warehouse, day: date, policy: Policy) -> ir.Ta
     return joined.rename(user_id="id", profile_date="partition_date").select(INPUT_SCHEMA.names)
 
 
+def log_of(warehouse: Warehouse, kind: str) -> ir.Table:
+    """The log of a kind of record."""
+    return warehouse.engine_table(RAW_TABLES[kind].name)
+
+
+def _ever_of(touched: ir.Table, log: ir.Table) -> ir.Table:
+    """The rows of a log of the records that ever were of a touched user."""
+    return with_past(log.semi_join(touched, "user_id"), log)
+
+
 def versions_of(warehouse: Warehouse, kind: str, through: date) -> ir.Table:
     """The versions of a kind of record, as far as known by the end of a day."""
-    return versions(warehouse.engine_table(RAW_TABLES[kind].name), through)
+    return versions(log_of(warehouse, kind), through)
 
 
 def in_window(warehouse: Warehouse, name: str, window: Window) -> ir.Table:
@@ -394,7 +415,8 @@ def in_window(warehouse: Warehouse, name: str, window: Window) -> ir.Table:
 def users_as_touched(warehouse: Warehouse, window: Window) -> ir.Table:
     """The touched users' records as of the days on which they were touched."""
     touched = in_window(warehouse, "touched_users", window).select("user_id", as_of=_.partition_date)
-    users = versions_of(warehouse, "users", window.end).rename(user_id="id")
+    log = log_of(warehouse, "users")
+    users = versions(log.semi_join(touched, log.id == touched.user_id), window.end).rename(user_id="id")
     return as_of_join(touched, users, "user_id").rename(partition_date="as_of")
 
 

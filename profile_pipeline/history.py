@@ -14,6 +14,8 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
+from profile_pipeline.window import Window
+
 FOREVER = date(9999, 12, 31)
 """The end of what still holds: the largest date that every engine and pandas' `datetime.date` can store."""
 
@@ -50,6 +52,27 @@ def versions(log: ir.Table, through: date) -> ir.Table:
             "changed_at", "document", "content_hash", "source",
         )
     )  # fmt: skip
+
+
+def with_past(concerned: ir.Table, log: ir.Table) -> ir.Table:
+    """All rows of a log of the records that have one among some of its rows.
+
+    Making `versions` takes sorting whole logs, which grow with all that was ever recorded; a night concerns a few
+    records of them.
+    """
+    return log.semi_join(concerned.select("id").distinct(), "id")
+
+
+def touching(log: ir.Table, window: Window, occurs: str | None = None) -> ir.Table:
+    """All rows of a log of the records of which a version may appear, happen or disappear within a window.
+
+    Args:
+        log: a raw table.
+        window: the days.
+        occurs: the column that says on which day a record happens, if it does.
+    """
+    days = [name for name in ("partition_date", "deleted_date", occurs) if name]
+    return with_past(log.filter(ibis.or_(*(log[day].between(window.start, window.end) for day in days))), log)
 
 
 def days_touched(facts: ir.Table, keys: Sequence[str], occurs: str | None = None) -> ir.Table:

@@ -11,8 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_pipeline.features.attendance import unite
-from profile_pipeline.history import FOREVER, as_of_join, days_touched, on_each_day, states, touches_because, versions
+from profile_pipeline.history import (
+    FOREVER,
+    as_of_join,
+    days_touched,
+    on_each_day,
+    states,
+    touches_because,
+    touching,
+    versions,
+)
 from profile_pipeline.tables import TABLES
+from profile_pipeline.window import Window
 from profile_pipeline_tests.stored_profiles import arrow, rows_of, stored, table, warehouse
 
 LOG = TABLES["raw_messages"].types
@@ -124,6 +134,45 @@ def test_a_fact_touches_the_days_on_which_it_appears_happens_and_disappears(occu
 def test_a_fact_that_still_holds_does_not_disappear() -> None:
     facts = table([{"key": "a", "valid_from": jan(2), "valid_to": FOREVER}], FACTS)
     assert rows_of(days_touched(facts, ["key"])) == [{"key": "a", "day": jan(2)}]
+
+
+@cache
+def days_in(window: Window) -> tuple[str, str]:
+    """The days of a window that records touch, from the whole log and from what touches the window."""
+    log = warehouse().ibis.table("raw_messages")
+    whole, part = (
+        days_touched(versions(rows, window.end), ["id"], occurs="sent_date").distinct()
+        for rows in (log, touching(log, window, "sent_date"))
+    )
+    compiled = [
+        warehouse().ibis.compile(days.filter(days.day.between(window.start, window.end))) for days in (whole, part)
+    ]
+    return str(compiled[0]), str(compiled[1])
+
+
+@given(
+    log=logs(),
+    sent=st.lists(st.none() | st.integers(1, LAST_DAY).map(jan), min_size=8, max_size=8),
+    window=st.sampled_from((Window(jan(3), jan(3)), Window(jan(2), jan(4)))),
+)
+def test_the_past_of_what_touches_a_window_gives_all_days_that_the_whole_log_gives(
+    log: list[Row], sent: list[date | None], window: Window
+) -> None:
+    store("raw_messages", [row | {"sent_date": day} for row, day in zip(log, sent, strict=False)], LOG)
+    whole, part = (sorted(warehouse().connection.execute(query).fetchall()) for query in days_in(window))
+    assert part == whole
+
+
+def test_of_what_touches_a_window_all_rows_are_kept_and_of_the_rest_none() -> None:
+    rows = [
+        {"partition_date": jan(1), "id": "changes", "sequence": 1},
+        {"partition_date": jan(3), "id": "changes", "sequence": 2},
+        {"partition_date": jan(1), "id": "goes", "sequence": 3, "deleted_date": jan(3)},
+        {"partition_date": jan(1), "id": "happens", "sequence": 4, "sent_date": jan(3)},
+        {"partition_date": jan(2), "id": "is known", "sequence": 5, "sent_date": jan(2), "deleted_date": jan(4)},
+    ]
+    found = rows_of(touching(table(rows, LOG), Window(jan(3), jan(3)), "sent_date"))
+    assert {row["sequence"] for row in found} == {1, 2, 3, 4}
 
 
 def test_a_feature_is_computed_where_it_can_change_and_carried_to_the_days_between() -> None:
