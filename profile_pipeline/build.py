@@ -22,7 +22,7 @@ from ibis import _
 from profile_pipeline import features, profiles
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import Progress as Reading
-from profile_pipeline.history import as_of_join, touching, versions, with_past
+from profile_pipeline.history import as_of_join, versions, with_past
 from profile_pipeline.index.build import BuildReport, Golden, Stage
 from profile_pipeline.index.build import build as build_index
 from profile_pipeline.index.embedding import Embedder
@@ -36,7 +36,6 @@ from profile_pipeline.index.text import user_summaries as summaries_of
 from profile_pipeline.index.versions import IndexVersion, served_or_error
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_sequence
 from profile_pipeline.policy import Policy
-from profile_pipeline.records.models import MODELS
 from profile_pipeline.replay import replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, source_for
@@ -80,18 +79,9 @@ def raw(
 def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Find whom the window's records touch, and note up to which entry of the log they were looked at."""
     sequence = log_sequence(warehouse)
-    orders, messages = (
-        versions(touching(log_of(warehouse, kind), window, MODELS[kind].business_date_field), window.end)
-        for kind in ("orders", "messages")
-    )
-    touched = features.touched_users(
-        versions_of(warehouse, "users", window.end).cache(),
-        orders,
-        versions_of(warehouse, "events", window.end).cache(),
-        messages,
-        window=window,
-        policy=settings.policy,
-    )
+    logs = features.records_concerned(**{kind: log_of(warehouse, kind) for kind in RAW_TABLES}, window=window)
+    known = {kind: versions(log, window.end).cache() for kind, log in logs.items()}
+    touched = features.touched_users(**known, window=window, policy=settings.policy)
     written = warehouse.replace("touched_users", touched, window)
     follows = {"log_sequence": sequence, "missing_tables": list(PROFILE_TABLES), "is_complete": False}
     days = [{"partition_date": day, **follows} for day in window]

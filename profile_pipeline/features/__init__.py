@@ -7,12 +7,13 @@ from profile_pipeline.features.events import event_features
 from profile_pipeline.features.messages import message_features
 from profile_pipeline.features.orders import order_features
 from profile_pipeline.features.personalization import personalization_flags
-from profile_pipeline.features.touched import touched_users
+from profile_pipeline.features.touched import records_concerned, touched_users
 
 __all__ = [
     "event_features",
     "message_features",
     "order_features",
     "personalization_flags",
+    "records_concerned",
     "touched_users",
 ]

@@ -7,7 +7,7 @@ import ibis.expr.types as ir
 import pytest
 
 from profile_pipeline.features.people import identity_changes, people
-from profile_pipeline.features.touched import touched_users
+from profile_pipeline.features.touched import records_concerned, touched_users
 from profile_pipeline.history import versions
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import RAW_TABLES
@@ -33,18 +33,23 @@ def event(key: str, known: int, happens: int, *people: str, **fields: Any) -> di
     return {"id": key, "name": "Dinner", "participants": [*people]} | days | fields
 
 
-def known(**documents: list[dict[str, Any]]) -> dict[str, ir.Table]:
-    """The versions of each kind, from states of records, each known on the day of its change."""
+def logs(**documents: list[dict[str, Any]]) -> dict[str, ir.Table]:
+    """The log of each kind, from states of records, each known on the day of its change."""
     log = empty_log()
     for kind, states in documents.items():
         for state in states:
             ingest_naively(log, {kind: [state]}, WEEK, WEEK.start)
-    return {kind: versions(stored(log[kind], raw.types), WEEK.end) for kind, raw in RAW_TABLES.items()}
+    return {kind: stored(log[kind], raw.types) for kind, raw in RAW_TABLES.items()}
+
+
+def known(*users: dict[str, Any]) -> ir.Table:
+    """The versions of users."""
+    return versions(logs(users=[*users])["users"], WEEK.end)
 
 
 def owners(*users: dict[str, Any], address: str = "ann@x.org") -> list[tuple[str | None, str]]:
     """Who an address is on each day of the week, and by what name."""
-    intervals = rows_of(people(known(users=[*users])["users"]).filter(lambda row: row.address == address))
+    intervals = rows_of(people(known(*users)).filter(lambda row: row.address == address))
     found = [[row for row in intervals if row["valid_from"] <= day < row["valid_to"]] for day in WEEK]
     assert {len(rows) for rows in found} == {1}
     return [(row["user_id"], row["name"]) for (row,) in found]
@@ -115,7 +120,7 @@ def test_an_identity_changes_with_owner_name_or_current_address_only() -> None:
         user("u1", 5, "lee@x.org", name="Ann Lee"),
         user("u1", 6, "lee@x.org", name="Ann Lee", deleted_at="2024-01-06"),
     ]
-    changes = rows_of(identity_changes(people(known(users=states)["users"])))
+    changes = rows_of(identity_changes(people(known(*states))))
     assert sorted((row["address"], row["day"].day) for row in changes) == [
         *(("ann@x.org", day) for day in (2, 4, 5, 6)),
         *(("lee@x.org", day) for day in (5, 6)),
@@ -130,7 +135,9 @@ def touched(window: Window = WEEK, **documents: list[dict[str, Any]]) -> dict[in
     """Day of the month to user to reasons, without the first day, on which the users came."""
     documents.setdefault("users", [ANN, BOB, CY])
     found: dict[int, dict[str, set[str]]] = {}
-    for row in rows_of(touched_users(**known(**documents), window=window, policy=Policy())):
+    concerned = records_concerned(**logs(**documents), window=window)
+    versions_of = {kind: versions(log, WEEK.end) for kind, log in concerned.items()}
+    for row in rows_of(touched_users(**versions_of, window=window, policy=Policy())):
         assert row["touched_by"] == sorted(set(row["touched_by"]))
         found.setdefault(row["partition_date"].day, {})[row["user_id"]] = set(row["touched_by"])
     first = found.pop(1, None)
@@ -223,3 +230,30 @@ def test_an_earlier_address_on_a_list_touches_its_user() -> None:
     assert touched(Window(jan(4), jan(7)), users=users, events=[event("e1", 5, 5, "ann@x.org")]) == {
         5: {"ann": {"event"}}
     }
+
+
+@pytest.mark.parametrize(
+    ("day", "wanted"),
+    [
+        pytest.param(2, {"orders": {"o1"}, "users": {"ann"}}, id="an order concerns its user"),
+        pytest.param(3, {"messages": {"m1"}, "users": {"bob"}}, id="so does a message on the day it is sent"),
+        pytest.param(4, {"events": {"e1"}, "users": {"ann", "bob", "lee"}}, id="an event all who ever are on its list"),
+        pytest.param(
+            5,
+            {"events": {"e1"}, "users": {"ann", "bob", "lee"}},
+            id="a user concerns who ever met the holders of their addresses",
+        ),
+        pytest.param(6, {}, id="nothing happens"),
+    ],
+)
+def test_of_the_logs_only_what_bears_on_a_day_is_looked_at(day: int, wanted: dict[str, set[str]]) -> None:
+    message = {"id": "m1", "user_id": "bob", "content": "Hi", "status": "sent", "sent_date": "2024-01-03"}
+    documents = {
+        "users": [ANN, BOB, CY, user("lee", 1, "lee@y.org"), user("lee", 5, "ann@x.org")],
+        "orders": [{"id": "o1", "user_id": "ann", "amount": 1, "date": "2024-01-02"}],
+        "messages": [message | {"created_date": "2024-01-01"}],
+        "events": [event("e1", 4, 4, "ann@x.org", "bob@x.org"), event("e2", 1, 1, "cy@x.org")],
+    }
+    concerned = records_concerned(**logs(**documents), window=Window(jan(day), jan(day)))
+    found = {kind: {row["id"] for row in rows_of(log.select("id"))} for kind, log in concerned.items()}
+    assert {kind: ids for kind, ids in found.items() if ids} == wanted
