@@ -118,7 +118,8 @@ def _is_in_rows(connection: duckdb.DuckDBPyConnection, rows: str, needles: Needl
     texts = sorted({variant.lower() for variant in needles.variants})
     found = f"""
         SELECT 1 FROM (SELECT lower(row::VARCHAR) AS text FROM {rows} AS row)
-        WHERE ({" OR ".join(["contains(text, ?)"] * len(texts))}) AND regexp_matches(text, ?) LIMIT 1
+        WHERE CASE WHEN {" OR ".join(["contains(text, ?)"] * len(texts))} THEN regexp_matches(text, ?) ELSE false END
+        LIMIT 1
     """
     return bool(connection.execute(found, [*texts, needles.expression]).fetchall())
 
