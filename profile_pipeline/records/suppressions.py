@@ -95,25 +95,30 @@ class Suppressions:
         inner, outer = _pads(self.key)
         parameters = {"inner": inner, "outer": outer, "hashes": sorted(self.hashes)}
         for start in range(bounds[0], bounds[1] + 1, CHUNK):
-            chunk = f"position BETWEEN {start} AND {start + CHUNK - 1}"
+            chunk = (
+                f"(SELECT position, document FROM {documents} WHERE position BETWEEN {start} AND {start + CHUNK - 1})"
+            )
             connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE parts AS SELECT position, {self._parts(kind, dialect)} AS parts "
-                f"FROM (SELECT *, {TEXTS} AS texts FROM {documents} WHERE {chunk})"
+                f"CREATE OR REPLACE TEMP TABLE texts AS SELECT position, unnest({TEXTS}) AS text FROM {chunk}"
             ).fetchall()
             rows = connection.execute(
                 f"""
-                WITH hits AS (
-                    SELECT part FROM (SELECT DISTINCT unnest(parts) AS part FROM parts)
+                WITH parts AS MATERIALIZED (
+                    SELECT text, unnest({self._parts()}) AS part FROM (SELECT DISTINCT text FROM texts)
+                    UNION ALL SELECT NULL, unnest({_owners(kind, dialect)}) FROM {chunk}
+                ),
+                hits AS (
+                    SELECT part FROM (SELECT DISTINCT part FROM parts)
                     WHERE sha256($outer || unhex(sha256($inner || encode(part)))) IN (SELECT unnest($hashes))
                 )
-                SELECT position, document FROM {documents} WHERE {chunk} AND position IN (
-                    SELECT position FROM (SELECT position, unnest(parts) AS part FROM parts) SEMI JOIN hits USING (part)
-                )
+                SELECT position, document FROM {chunk} WHERE position IN (
+                    SELECT position FROM texts SEMI JOIN (FROM parts SEMI JOIN hits USING (part)) USING (text)
+                ) OR list_has_any({_owners(kind, dialect)}, (SELECT list(part) FROM hits))
                 """,
                 parameters,
             ).fetchall()
             self._judge(kind, rows, dialect, named)
-        connection.execute("DROP TABLE parts").fetchall()
+        connection.execute("DROP TABLE texts").fetchall()
         return named
 
     def admit(self, documents: list[str], kind: str, dialect: Dialect) -> tuple[dict[int, str], Named]:
@@ -218,17 +223,16 @@ class Suppressions:
                 name = words[first : first + length]
                 yield name[0].start(), name[-1].end(), " ".join(word[0].lower() for word in name)
 
-    def _parts(self, kind: str, dialect: Dialect) -> str:
-        """The same parts of a document in SQL, of `document` and its `texts`, and what may be an owner's id."""
-        whole = "array_to_string(texts, ' \"')"
+    def _parts(self) -> str:
+        """The same parts of a `text` in SQL."""
         addresses = (
-            f"list_transform(regexp_extract_all({whole}, {_sql(ADDRESS)}), "
+            f"list_transform(regexp_extract_all(text, {_sql(ADDRESS)}), "
             f"lambda found: trim(found, {_sql(AROUND_ADDRESS)}))"
         )
         if self.fold_email_aliases:
             addresses = f"list_transform({addresses}, lambda found: {_folded('found')})"
-        ids = f"list_filter(regexp_extract_all({whole}, {_sql(ID_IN_TEXT)}), lambda found: len(found) >= {SHORTEST_ID})"
-        words = f"regexp_extract_all({whole}, '[\\pL\\pN]+')"
+        ids = f"list_filter(regexp_extract_all(text, {_sql(ID_IN_TEXT)}), lambda found: len(found) >= {SHORTEST_ID})"
+        words = "regexp_extract_all(text, '[\\pL\\pN]+')"
         # Of the words computed once.
         names = [
             f"""list_transform([{words}], lambda words: list_transform(
@@ -236,13 +240,17 @@ class Suppressions:
                 lambda first: array_to_string(words[first:first + {length - 1}], ' ')))[1]"""
             for length in self.name_lengths
         ]
-        keys = {dialect.path(name)[-1] for name in OWNERS[kind] if name != "email"} | {"_id"}
-        named = "|".join(re.escape(key) for key in sorted(keys))
-        wrapper = r'(?:\s*\{\s*"\$[A-Za-z]+"\s*:)?'
-        pattern = rf'"(?:{named})"\s*:{wrapper}\s*\[?\s*"?\s*((?:[^"\\,\]\}}]|\\.)+)'
-        owners = f"list_transform(regexp_extract_all(document, {_sql(pattern)}, 1), lambda id: 'id:' || trim(id))"
-        short = f"list_filter(texts, lambda found: len(found) <= {LONGEST})"
-        return f"list_concat({', '.join([short, addresses, ids, *names, owners])})"
+        whole = f"list_filter([text], lambda found: len(found) <= {LONGEST})"
+        return f"list_concat({', '.join([whole, addresses, ids, *names])})"
+
+
+def _owners(kind: str, dialect: Dialect) -> str:
+    """What may be an owner's id in a `document`, in SQL, as it is hashed."""
+    keys = {dialect.path(name)[-1] for name in OWNERS[kind] if name != "email"} | {"_id"}
+    named = "|".join(re.escape(key) for key in sorted(keys))
+    wrapper = r'(?:\s*\{\s*"\$[A-Za-z]+"\s*:)?'
+    pattern = rf'"(?:{named})"\s*:{wrapper}\s*\[?\s*"?\s*((?:[^"\\,\]\}}]|\\.)+)'
+    return f"list_transform(regexp_extract_all(document, {_sql(pattern)}, 1), lambda id: 'id:' || trim(id))"
 
 
 def _values(kind: str, document: str, dialect: Dialect) -> dict[str, Any] | None:
