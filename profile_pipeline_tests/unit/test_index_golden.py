@@ -45,6 +45,12 @@ def test_the_vectors_of_a_refused_version_are_kept_for_the_next_build(store):
     assert build(store, profiles(*people(12)), BagOfWords(), as_of=AS_OF).embedded == 0
 
 
+def test_a_version_that_forgets_somebody_is_served_whatever_it_finds(store):
+    impossible = Golden([question("thing0", "u1", mode="text")], min_recall=1)
+    report = build(store, profiles(*people(4)), BagOfWords(), as_of=AS_OF, golden=impossible, forgetting=True)
+    assert (report.promoted, report.served.golden_recall) == (True, 0)
+
+
 def test_a_version_that_finds_enough_is_served_with_its_recall_on_record(store):
     golden = Golden([question("thing1", "u1"), question("thing2", "u3", mode="text")], min_recall=0.5)
     report = build(store, profiles(*people(4)), BagOfWords(), as_of=AS_OF, golden=golden)
