@@ -244,7 +244,10 @@ def verify_index(warehouse: Warehouse, settings: Settings, embedder: Embedder) -
     served = served_or_error(store)
     health = verify(store, indexable_profiles(warehouse, day, settings.policy).to_pyarrow(), embedder)
     golden = golden_queries(settings)
-    answers = ask(Searcher(store, embedder), golden.queries, served.as_of) if served.model == embedder.model else []
+    if served.model != embedder.model:
+        problem = f"its model is {served.model}, and EMBEDDING_MODEL is {embedder.model}"
+        return IndexState(served, day, health, [], [problem, *health.problems])
+    answers = ask(Searcher(store, embedder), golden.queries, served.as_of)
     missed = shortfall(answers, golden.min_recall)
     return IndexState(served, day, health, answers, [*health.problems, *([missed] if missed else [])])
 

@@ -10,6 +10,7 @@ import pytest
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import promote, served_version
 from profile_pipeline_tests.deployment import Deployment, Run
+from profile_pipeline_tests.indexing import BagOfWords
 
 ANN = {"id": "u1", "email": "ann@x.org", "interests": ["chess"], "age": 30, "occupation": "Cook"}
 BOB = {"id": "u2", "email": "bob@x.org", "interests": ["jazz"], "created_at": "2024-01-02"}
@@ -66,7 +67,7 @@ def test_a_version_that_answers_badly_fails_the_run_and_is_not_served(deployment
     assert served_version(IndexStore(deployment.settings.index_path)) == before
 
 
-def test_the_check_names_who_is_missing_and_what_is_not_found(deployment: Deployment) -> None:
+def test_the_check_names_who_is_missing_and_what_is_not_found(deployment: Deployment, tmp_path: Path) -> None:
     assert deployment.run("2024-01-01", "2024-01-02").success
     assert check(deployment).passed
     store = IndexStore(deployment.settings.index_path)
@@ -81,6 +82,8 @@ def test_the_check_names_who_is_missing_and_what_is_not_found(deployment: Deploy
         "golden queries find 0.5 of the users expected, less than 0.8: 'blues' misses u2"
     )
     assert (found.metadata["missing"].value, found.metadata["extra"].value) == (1, 0)
+    found = check(deployment.copy(tmp_path / "other", BagOfWords("other@1")))
+    assert found.description.startswith("its model is bag-of-words@1, and EMBEDDING_MODEL is other@1; 1 profiles")
 
 
 def test_an_earlier_version_is_served_again_and_the_next_night_brings_it_up_to_date(deployment: Deployment) -> None:
