@@ -22,7 +22,7 @@ from profile_pipeline.index.collection import Collection
 from profile_pipeline.index.embedding import Embedder, Progress
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
-from profile_pipeline.index.versions import served_version
+from profile_pipeline.index.versions import describe
 
 NO_DAY = date.min
 """As of which a collection is indexed: documents know no days, and no profile was built as of it."""
@@ -51,8 +51,9 @@ def index_collection(
     Raises:
         PipelineError: the folder holds an index of profiles, or as `build.build`.
     """
-    served = served_version(store)
-    if served is not None and served.as_of != NO_DAY:
+    table = store.open_promoted()
+    record = describe(table) if table is not None else None
+    if table is not None and (record is None or record.as_of != NO_DAY):
         raise PipelineError(f"{store.path} holds an index of profiles; name another folder for the collection's")
     return build(store, _as_profiles(collection.documents), embedder, as_of=NO_DAY, on_progress=on_progress)
 

@@ -20,7 +20,7 @@ from profile_pipeline.index.evaluation import (
 )
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import IndexStore
-from profile_pipeline.index.versions import served_version
+from profile_pipeline.index.versions import RECORD_KEY, promote, served_version
 from profile_pipeline_tests.collection import JUDGMENTS, judgments, write_collection
 from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profiles
 
@@ -179,3 +179,8 @@ def test_an_index_of_profiles_is_not_written_over(folder, tmp_path):
     with pytest.raises(PipelineError, match="holds an index of profiles; name another folder"):
         index_collection(read_collection(folder), store, BagOfWords())
     assert served_version(store).rows == 2
+    table = store.open_latest()
+    table.update_field_metadata({"path": "user_id", "metadata": {RECORD_KEY: None}})
+    promote(store, table.version)
+    with pytest.raises(PipelineError, match="holds an index of profiles; name another folder"):
+        index_collection(read_collection(folder), store, BagOfWords())
