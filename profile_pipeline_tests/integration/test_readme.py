@@ -11,6 +11,7 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -122,6 +123,17 @@ def test_there_are_commands_to_run() -> None:
 def test_each_query_finds_something_with_a_plain_client(query: str, home: Path) -> None:
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as client:
         assert client.execute(query).fetchall()
+
+
+def test_the_search_in_python_prints_its_hits(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROFILE_PIPELINE_HOME", str(home))
+    (example,) = blocks("python")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert len(capsys.readouterr().out.splitlines()) == names["hits"].num_rows == names["alike"].num_rows == 3
 
 
 def test_what_is_launched_and_switched_on_exists() -> None:
