@@ -58,7 +58,7 @@ class OpenVersion:
             query = partitioned(query, self.served.probes if where is None else ALL_PARTITIONS)
         else:
             query = query.distance_type("dot").bypass_vector_index()
-        return _best(query, where, limit, "_distance")
+        return self._best(query, where, limit, "_distance")
 
     def by_words(self, text: str, where: str | None, limit: int) -> pa.Table:
         """As `nearest`, of the profiles that share words with a text.
@@ -68,7 +68,30 @@ class OpenVersion:
         """
         if not self.has_words:
             raise PipelineError("the index was built before it could be searched by words; build the index again")
-        return _best(self.table.search(text, query_type="fts", fts_columns="text"), where, limit, "_score")
+        return self._best(self.table.search(text, query_type="fts", fts_columns="text"), where, limit, "_score")
+
+    def _best(self, query: Any, where: str | None, limit: int, column: str) -> pa.Table:
+        """The best by LanceDB's distance or score, equal ones by user.
+
+        Which of equal ones it gives is a matter of chance, so it is asked for more until one is worse than the last
+        wanted.
+        """
+        if where is not None:
+            query = query.where(where, prefilter=True)
+        query = query.select(["user_id", column]).with_row_id(True)
+        # LanceDB refuses a number that is far larger.
+        limit = min(limit, self.served.rows)
+        count = limit + 1
+        while True:
+            found = query.limit(count).to_arrow()
+            scores = found[column].cast(pa.float64())
+            # The distance of two vectors is 1 minus their inner product.
+            ranked = _ranked(
+                found.append_column("score", pc.subtract(1.0, scores) if column == "_distance" else scores)
+            )
+            if ranked.num_rows < count or ranked["score"][limit - 1] != ranked["score"][-1]:
+                return ranked.slice(0, limit)
+            count *= TIED
 
     def complete(self, ranked: pa.Table, columns: list[str]) -> pa.Table:
         """`score` and the columns of ranked profiles, in their order."""
@@ -97,25 +120,6 @@ def fuse(rankings: list[pa.Table]) -> pa.Table:
     most = len(rankings) / (FUSION_CONSTANT + 1)
     rows = [{"score": score / most, "user_id": user, "_rowid": row} for (user, row), score in sums.items()]
     return _ranked(pa.Table.from_pylist(rows, schema=RANKED_SCHEMA))
-
-
-def _best(query: Any, where: str | None, limit: int, column: str) -> pa.Table:
-    """The best by LanceDB's distance or score, equal ones by user.
-
-    Which of equal ones it gives is a matter of chance, so it is asked for more until one is worse than the last wanted.
-    """
-    if where is not None:
-        query = query.where(where, prefilter=True)
-    query = query.select(["user_id", column]).with_row_id(True)
-    count = limit + 1
-    while True:
-        found = query.limit(count).to_arrow()
-        scores = found[column].cast(pa.float64())
-        # The distance of two vectors is 1 minus their inner product.
-        ranked = _ranked(found.append_column("score", pc.subtract(1.0, scores) if column == "_distance" else scores))
-        if ranked.num_rows < count or ranked["score"][limit - 1] != ranked["score"][-1]:
-            return ranked.slice(0, limit)
-        count *= TIED
 
 
 def _ranked(found: pa.Table) -> pa.Table:
