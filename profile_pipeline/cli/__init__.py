@@ -221,8 +221,8 @@ def match(
 
     The score is the cosine similarity by meaning, BM25 by words, and for both the sum of 1 / (60 + rank) over the
     two rankings as a share of the most it can be: 1 is first in both. A condition may use any column that
-    --format json prints but average_events_per_month, lists of reasons and parts; write a day as DATE '2024-01-31'
-    and a list as array_has(tags, 'vegan').
+    --format json prints but score, average_events_per_month, decision_reasons and parts; write a day as
+    DATE '2024-01-31' and a list as array_has(tags, 'vegan').
 
     \b
     Examples:
