@@ -30,7 +30,9 @@ LABELS = (
 )
 """Columns whose values repeat, so that one that nobody has is told together with those that there are."""
 
-COMPARED = re.compile(r"(\w+)\s*=\s*'((?:[^']|'')+)'|array_has\w*\(\s*(\w+)\s*,\s*\[?\s*'((?:[^']|'')+)'")
+COMPARED = re.compile(
+    r"(\w+)(?:\s*=|\s+IN\s*\()\s*'((?:[^']|'')+)'|array_has\w*\(\s*(\w+)\s*,\s*\[?\s*'((?:[^']|'')+)'", re.IGNORECASE
+)
 """A column and the first text that it is compared with."""
 
 

@@ -96,6 +96,7 @@ def test_options_keep_those_they_hold_for_in_every_mode(store, mode, filters, us
     [
         (Filters(tags=("wine", "beer")), "nobody has the tag 'beer'; there are wine, games, vegan"),
         (Filters(neighborhoods=("Moon",)), "neighborhood 'Moon'; there are Old Town, O'Hara Hill"),
+        (Filters("home_neighborhood in ('old town', 'Moon')"), r"no home_neighborhood is 'old town'; there are"),
         (
             Filters("home_neighborhood = 'old town'"),
             r"holds for nobody: no home_neighborhood is 'old town'; there are O'Hara Hill, Old Town",
