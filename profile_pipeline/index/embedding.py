@@ -6,6 +6,7 @@ no torch: definitions load, and the identity is known, without it.
 """
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -330,10 +331,13 @@ def quiet() -> Iterator[None]:
 
     hub_bars, model_bars = not are_progress_bars_disabled(), model_logging.is_progress_bar_enabled()
     hub_level, model_level = hub_logging.get_verbosity(), model_logging.get_verbosity()
+    sentences = logging.getLogger("sentence_transformers")
+    sentences_level = sentences.level
     disable_progress_bars()
     model_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
     model_logging.set_verbosity_error()
+    sentences.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -345,3 +349,4 @@ def quiet() -> Iterator[None]:
             model_logging.enable_progress_bar()
         hub_logging.set_verbosity(hub_level)
         model_logging.set_verbosity(model_level)
+        sentences.setLevel(sentences_level)

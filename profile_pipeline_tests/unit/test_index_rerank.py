@@ -83,6 +83,8 @@ def test_a_name_of_nothing_is_told_with_what_to_do(name, reason):
         load_reranker(name)
 
 
-def test_a_folder_without_a_cross_encoder_is_told(tmp_path: Path):
+@pytest.mark.parametrize("name", ["", "/nowhere"])
+def test_a_folder_without_a_cross_encoder_is_told_and_nothing_else_is(tmp_path: Path, caplog, name):
     with pytest.raises(PipelineError, match="is no cross-encoder that can be loaded"):
-        load_reranker(str(tmp_path))
+        load_reranker(name or str(tmp_path))
+    assert caplog.messages == []
