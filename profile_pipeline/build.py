@@ -79,7 +79,9 @@ def raw(
 def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Find whom the window's records touch, and note up to which entry of the log they were looked at."""
     sequence = log_sequence(warehouse)
-    logs = features.records_concerned(**{kind: log_of(warehouse, kind) for kind in RAW_TABLES}, window=window)
+    logs = {kind: log_of(warehouse, kind) for kind in RAW_TABLES}
+    if window.days <= FEW_DAYS:
+        logs = features.records_concerned(**logs, window=window)
     known = {kind: versions(log, window.end).cache() for kind, log in logs.items()}
     touched = features.touched_users(**known, window=window, policy=settings.policy)
     written = warehouse.replace("touched_users", touched, window)
@@ -251,6 +253,10 @@ def verify_index(warehouse: Warehouse, settings: Settings, embedder: Embedder) -
     missed = shortfall(answers, golden.min_recall)
     return IndexState(served, day, health, answers, [*health.problems, *([missed] if missed else [])])
 
+
+FEW_DAYS = 31
+"""Days of a window up to which finding the records concerned takes less than looking at all: of two years' records, a
+day concerns few and a year most."""
 
 PROFILE_TABLES = ("user_profiles", "user_summaries", "messaging_decisions")
 """What has to be written, after its touched users were found, before a day counts as computed."""
