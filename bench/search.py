@@ -200,7 +200,7 @@ def recall(searcher: Searcher, vectors: np.ndarray, points: dict[str, np.ndarray
     found = 0
     for text, point in points.items():
         tenth = np.partition(vectors @ point, -10)[-10]
-        scores = searcher.search(text, filters=filters, columns=SHOWN)["score"].to_numpy()
+        scores = searcher.search(text, mode=Mode.VECTOR, filters=filters, columns=SHOWN)["score"].to_numpy()
         found += int((scores >= tenth - 1e-5).sum())
     return round(found / (10 * len(points)), 4)
 

@@ -23,6 +23,9 @@ ALL_PARTITIONS = 1 << 16
 """More partitions than any index has, so all are read. A filter keeps too few rows in a partition for the
 number that is enough without it."""
 
+WORDS_TIED = 50
+"""How many more are asked for by words, where equal scores are common: a second query costs as much as the first."""
+
 TIED = 10
 """How many times more is asked for when the last ones tie: by words, thousands of short texts may."""
 
@@ -58,7 +61,7 @@ class OpenVersion:
             query = partitioned(query, self.served.probes if where is None else ALL_PARTITIONS)
         else:
             query = query.distance_type("dot").bypass_vector_index()
-        return self._best(query, where, limit, "_distance")
+        return self._best(query, where, limit, 1, "_distance")
 
     def by_words(self, text: str, where: str | None, limit: int) -> pa.Table:
         """As `nearest`, of the profiles that share words with a text.
@@ -68,20 +71,21 @@ class OpenVersion:
         """
         if not self.has_words:
             raise PipelineError("the index was built before it could be searched by words; build the index again")
-        return self._best(self.table.search(text, query_type="fts", fts_columns="text"), where, limit, "_score")
+        query = self.table.search(text, query_type="fts", fts_columns="text")
+        return self._best(query, where, limit, WORDS_TIED, "_score")
 
-    def _best(self, query: Any, where: str | None, limit: int, column: str) -> pa.Table:
+    def _best(self, query: Any, where: str | None, limit: int, spare: int, column: str) -> pa.Table:
         """The best by LanceDB's distance or score, equal ones by user.
 
-        Which of equal ones it gives is a matter of chance, so it is asked for more until one is worse than the last
-        wanted.
+        Which of equal ones it gives is a matter of chance, so it is asked for some to spare, and for more until one is
+        worse than the last wanted.
         """
         if where is not None:
             query = query.where(where, prefilter=True)
         query = query.select(["user_id", column]).with_row_id(True)
         # LanceDB refuses a number that is far larger.
         limit = min(limit, self.served.rows)
-        count = limit + 1
+        count = limit + spare
         while True:
             found = query.limit(count).to_arrow()
             scores = found[column].cast(pa.float64())
