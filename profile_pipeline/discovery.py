@@ -209,15 +209,12 @@ class _Screening:
         self.documents = 0
 
     def take(self, batch: Batch) -> None:
-        documents = batch.documents
-        if documents and self.rules.suppressions is not None:
-            admitted, _ = self.rules.suppressions.admit(documents, self.kind, self.rules.dialect)
-            documents = list(admitted.values())
-        if not (count := len(documents)):
+        admitted, _ = self.rules.admit(batch.documents, self.kind)
+        if not (count := len(admitted)):
             return
         arrived = pa.table(
             {
-                "document": pa.array(documents, pa.large_string()),
+                "document": pa.array(admitted.values(), pa.large_string()),
                 "source": pa.nulls(count, pa.large_string()),
                 "position": pa.array(range(self.documents, self.documents + count), pa.int64()),
             }

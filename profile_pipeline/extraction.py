@@ -273,9 +273,7 @@ def append_batch(warehouse: Warehouse, plan: Plan, rules: Rules, batch: Batch, d
 
     Erased people's documents must not get here: what is deleted stays in the file for a while.
     """
-    admitted, named = dict(enumerate(batch.documents)), Named()
-    if rules.suppressions is not None and batch.documents:
-        admitted, named = rules.suppressions.admit(batch.documents, plan.kind, rules.dialect)
+    admitted, named = rules.admit(batch.documents, plan.kind)
     # The name must not be that of the table, which it would hide.
     arrived = pa.table(
         {

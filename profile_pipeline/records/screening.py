@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from profile_pipeline.records.dialect import PLAIN, Dialect, Path
 from profile_pipeline.records.models import LIST_FIELDS, MODELS, Reading, Rejected, known_days, parse
-from profile_pipeline.records.suppressions import Suppressions
+from profile_pipeline.records.suppressions import Named, Suppressions
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 
@@ -63,6 +63,12 @@ class Rules:
     first_partition: date
     dialect: Dialect = PLAIN
     suppressions: Suppressions | None = None
+
+    def admit(self, documents: list[str], kind: str) -> tuple[dict[int, str], Named]:
+        """Those of some documents that may be stored, by their place among them; and which may not, or not so."""
+        if self.suppressions is None or not documents:
+            return dict(enumerate(documents)), Named()
+        return self.suppressions.admit(documents, kind, self.dialect)
 
 
 @dataclass(frozen=True)
