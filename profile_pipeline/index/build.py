@@ -172,8 +172,9 @@ def build(
         seal(table, record)
         clean_up_due = compact_when_due(table)
         answers = ask(Searcher(store, embedder, version=table.version), golden.queries, as_of)
-        record |= {"golden_queries": len(answers), "golden_recall": recall_of(answers)}
-        seal(table, record)
+        if answers:
+            record |= {"golden_queries": len(answers), "golden_recall": recall_of(answers)}
+            seal(table, record)
         on_stage(Stage.STAGED)
         _check(table, desired, written[fresh[written]].tolist(), embedder, kept)
         if not forgetting:
