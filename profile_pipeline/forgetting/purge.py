@@ -87,8 +87,9 @@ def _purge_log(
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE doomed AS SELECT rowid AS place FROM {log} WHERE {OWNED[kind]}", owned
     ).fetchall()
-    connection.execute("CREATE OR REPLACE TEMP TABLE mended AS SELECT 0::BIGINT AS place, * FROM (FROM "
-        f"{log} LIMIT 0)").fetchall()  # fmt: skip
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE mended AS SELECT 0::BIGINT AS place, * FROM {log} LIMIT 0"
+    ).fetchall()
     for condition, dialect in dialects_of(settings, kind):
         _find_candidates(warehouse, order, suppressions, f"{log} WHERE {condition}")
         named = suppressions.find(connection, kind, "candidates", dialect)

@@ -99,8 +99,8 @@ class Searcher:
             `score`, then the columns, then `parts` if asked for: at most two sentences of the indexed text, best
             first. The score is the cosine similarity, -1 to 1, by vector; BM25 by text, and only profiles that
             share a word are found; by both, the sum of 1 / (60 + rank) over the two rankings as a share of the
-            most it can be, so that 1 is first in both. Sentences are ranked
-            likewise. A reranker gives scores of its own to the best 50 at least.
+            most it can be, so that 1 is first in both. Sentences are ranked likewise. A reranker gives scores of its
+            own to the best 50 at least.
 
         Raises:
             PipelineError: the text is blank, the limit too small, the filter wrong, there is no index yet, or
