@@ -22,7 +22,7 @@ from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.filters import FILTERABLE, Filters
 from profile_pipeline.index.ranking import OpenVersion, fuse
 from profile_pipeline.index.rerank import RERANKED_AT_LEAST, Reranker, reranked
-from profile_pipeline.index.store import PRODUCTION, IndexStore, is_one_of
+from profile_pipeline.index.store import IndexStore, is_one_of, promoted_number
 from profile_pipeline.index.versions import described
 
 RESULT_COLUMNS = (*FILTERABLE, *CLOCK_COLUMNS)
@@ -193,7 +193,7 @@ class Searcher:
         return self._opened
 
     def _is_current(self, opened: OpenVersion) -> bool:
-        return self._number is not None or opened.table.tags.get_version(PRODUCTION) == opened.served.version
+        return self._number is not None or promoted_number(opened.table) == opened.served.version
 
     def _answered(self, answer: Callable[[OpenVersion], pa.Table]) -> pa.Table:
         """What a version answers; asked again if it was dropped meanwhile, as it is when somebody is forgotten."""

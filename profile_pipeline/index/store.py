@@ -47,6 +47,9 @@ ROW_SCHEMA = INPUT_SCHEMA.append(pa.field("model", pa.string()))
 LANCE_ERROR = "lance error:"
 """What the messages of LanceDB's errors begin with; their type is no other than that of many libraries."""
 
+NO_SUCH_TAG = f"{LANCE_ERROR} Ref not found"
+"""What the message begins with where a tag does not exist."""
+
 
 def stored_schema(dimension: int) -> pa.Schema:
     """The columns of the table, for vectors of a dimension."""
@@ -85,10 +88,16 @@ class IndexStore:
     def open_promoted(self) -> Any | None:
         """As `open_served`; nothing before the first promotion."""
         table = self.open_latest()
-        if table is None or PRODUCTION not in table.tags.list():
-            return None
-        table.checkout(PRODUCTION)
-        return table
+        while table is not None and (number := promoted_number(table)) is not None:
+            try:
+                table.checkout(number)
+            except ValueError:
+                if promoted_number(table) == number:
+                    raise
+                # Another version was promoted since the tag was read, and this one dropped.
+                continue
+            return table
+        return None
 
     def open_version(self, version: int) -> Any:
         """The LanceDB table at a version that is there."""
@@ -160,9 +169,23 @@ class IndexStore:
         which shares its files, goes above it.
         """
         table = _connect(self.path).open_table(TABLE)
-        if table.version != table.tags.get_version(PRODUCTION):
+        if table.version != promoted_number(table):
             table.restore(PRODUCTION)
         return table
+
+
+def promoted_number(table: Any) -> int | None:
+    """The number of the served version; nothing before the first promotion.
+
+    This reads the one tag that is never deleted. To list the tags fails if another process deletes one meanwhile.
+    """
+    try:
+        number: int = table.tags.get_version(PRODUCTION)
+    except RuntimeError as error:
+        if str(error).startswith(NO_SUCH_TAG):
+            return None
+        raise
+    return number
 
 
 def delete(table: Any, user_ids: list[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.store import PRODUCTION, IndexStore
+from profile_pipeline.index.store import LANCE_ERROR, PRODUCTION, IndexStore, promoted_number
 
 PROMOTED = "promoted-"
 """What the tags of versions that were served begin with; their number follows."""
@@ -136,7 +136,11 @@ def history(store: IndexStore) -> list[IndexVersion]:
         return []
     found = []
     for number in sorted(_promoted(table), reverse=True):
-        table.checkout(number)
+        try:
+            table.checkout(number)
+        except ValueError:
+            # A build dropped it since the tags were listed.
+            continue
         record = describe(table)
         if record is not None:
             found.append(record)
@@ -151,13 +155,13 @@ def promote(store: IndexStore, version: int, kept: int = KEPT_VERSIONS) -> None:
     """
     table = store.open_version(version)
     tags = table.tags
-    before = tags.get_version(PRODUCTION) if PRODUCTION in tags.list() else None
+    before = promoted_number(table)
     if before is not None:
-        _keep(tags, before)
+        _keep(table, before)
         tags.update(PRODUCTION, version)
     else:
         tags.create(PRODUCTION, version)
-    _keep(tags, version)
+    _keep(table, version)
     others = sorted(_promoted(table) - {version}, key=lambda number: (number == before, number), reverse=True)
     for number in others[kept - 1 :]:
         tags.delete(f"{PROMOTED}{number}")
@@ -210,7 +214,7 @@ def clean_up(table: Any) -> None:
 
 def keep_nothing_else(table: Any) -> None:
     """Leave the served version, which must be the newest, and no other version, tag or file."""
-    for tag in [tag for tag in table.tags.list() if tag not in (PRODUCTION, f"{PROMOTED}{table.version}")]:
+    for tag in [tag for tag in _tags(table) if tag not in (PRODUCTION, f"{PROMOTED}{table.version}")]:
         table.tags.delete(tag)
     with warnings.catch_warnings():
         # That readers of what is dropped fail is wanted: they open the served version again.
@@ -225,17 +229,29 @@ def _committed(table: Any) -> Mapping[int, datetime]:
 
 def _oldest_with_a_tag(table: Any, committed: Mapping[int, datetime]) -> int:
     """The number of the oldest version that a tag keeps; of the newest before the first promotion."""
-    tagged = {tag["version"] for tag in table.tags.list().values()}
+    tagged = {tag["version"] for tag in _tags(table).values()}
     return min(tagged & committed.keys(), default=table.version)
 
 
 def _promoted(table: Any) -> set[int]:
     """The numbers of the versions that are or were served."""
-    tags = table.tags.list().items()
+    tags = _tags(table).items()
     return {tag["version"] for name, tag in tags if name == PRODUCTION or name.startswith(PROMOTED)}
 
 
-def _keep(tags: Any, version: int) -> None:
+def _tags(table: Any) -> Mapping[str, Any]:
+    """The version under each tag; listed again if a build deletes one between finding it and reading it."""
+    while True:
+        try:
+            listed: Mapping[str, Any] = table.tags.list()
+        except RuntimeError as error:
+            if not str(error).startswith(f"{LANCE_ERROR} Not found"):
+                raise
+        else:
+            return listed
+
+
+def _keep(table: Any, version: int) -> None:
     name = f"{PROMOTED}{version}"
-    if name not in tags.list():
-        tags.create(name, version)
+    if name not in _tags(table):
+        table.tags.create(name, version)

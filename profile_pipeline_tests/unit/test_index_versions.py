@@ -1,6 +1,8 @@
 """What a version records, which versions are kept, and serving one again."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -190,3 +192,23 @@ def test_an_erased_index_is_gone_and_can_be_built_again(store):
     assert (served_version(store), history(store)) == (None, [])
     build_people(store, 31)
     assert ages(store) == {31}
+
+
+def test_the_served_version_and_the_history_are_found_while_other_tags_come_and_go(store):
+    build_people(store, 30)
+    number = build_people(store, 31)
+    writers_table, ended = store.open_latest(), threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            writers_table.tags.create(f"{PROMOTED}999", number)
+            writers_table.tags.delete(f"{PROMOTED}999")
+
+    with ThreadPoolExecutor(1) as other:
+        writer = other.submit(come_and_go)
+        try:
+            found = [(served_version(store).version, history(store)[0].version) for _ in range(100)]
+        finally:
+            ended.set()
+        writer.result()
+    assert set(found) == {(number, number)}
