@@ -23,11 +23,11 @@ from profile_pipeline import features, profiles
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import Progress as Reading
 from profile_pipeline.history import as_of_join, versions, with_past
-from profile_pipeline.index.build import BuildReport, Golden, Stage
+from profile_pipeline.index.build import BuildReport, Stage
 from profile_pipeline.index.build import build as build_index
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.embedding import Progress as EmbeddingProgress
-from profile_pipeline.index.golden import Answer, ask, read_golden_queries, shortfall
+from profile_pipeline.index.golden import Answer, Golden, ask, read_golden_queries, shortfall
 from profile_pipeline.index.health import Health, verify
 from profile_pipeline.index.search import Searcher
 from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
@@ -244,12 +244,14 @@ def verify_index(warehouse: Warehouse, settings: Settings, embedder: Embedder) -
     """
     store, day = IndexStore(settings.index_path), last_computed_day(warehouse)
     served = served_or_error(store)
-    health = verify(store, indexable_profiles(warehouse, day, settings.policy).to_pyarrow(), embedder)
+    profiles = indexable_profiles(warehouse, day, settings.policy).to_pyarrow()
+    # One version throughout: another may be promoted meanwhile.
+    health = verify(store, profiles, embedder, served.version)
     golden = golden_queries(settings)
     if served.model != embedder.model:
         problem = f"its model is {served.model}, and EMBEDDING_MODEL is {embedder.model}"
         return IndexState(served, day, health, [], [problem, *health.problems])
-    answers = ask(Searcher(store, embedder), golden.queries, served.as_of)
+    answers = ask(Searcher(store, embedder, version=served.version), golden.queries, served.as_of)
     missed = shortfall(answers, golden.min_recall)
     return IndexState(served, day, health, answers, [*health.problems, *([missed] if missed else [])])
 

@@ -17,6 +17,7 @@ from profile_pipeline.extraction import Plan, append_batch, staged
 from profile_pipeline.records.screening import Rules, screen
 from profile_pipeline.retries import attempts
 from profile_pipeline.sources.live import LiveSource
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 
@@ -148,9 +149,8 @@ def _compare(warehouse: Warehouse, plan: Plan) -> None:
         """
     ).fetchall()
     # What is newer than the window, such as a record that was replayed today, is compared in the run of its day.
-    is_ours = (
-        f"source IN ('{_sql(plan.source)}', '{_sql(plan.source)}{GONE}') AND partition_date <= DATE '{plan.window.end}'"
-    )
+    sources = f"{quoted(plan.source)}, {quoted(plan.source + GONE)}"
+    is_ours = f"source IN ({sources}) AND partition_date <= DATE '{plan.window.end}'"
     # Whoever took the address meanwhile keeps it.
     is_free = (
         "TRUE"
@@ -165,7 +165,7 @@ def _compare(warehouse: Warehouse, plan: Plan) -> None:
         "gone_records": "FROM known_records ANTI JOIN present_records USING (id)",
         "back_records": f"""
             SELECT id FROM latest_records SEMI JOIN present_records USING (id)
-            WHERE is_deleted AND source = '{_sql(plan.source)}{GONE}' AND {is_ours} AND {is_free}
+            WHERE is_deleted AND source = {quoted(plan.source + GONE)} AND {is_ours} AND {is_free}
         """,
         # What waits in quarantine may have been mended without a new time.
         "unknown_records": f"""
@@ -204,7 +204,3 @@ def _keys(warehouse: Warehouse, table: str) -> list[str]:
 
 def _chunks(keys: list[str], size: int) -> Iterator[list[str]]:
     return (keys[start : start + size] for start in range(0, len(keys), size))
-
-
-def _sql(text: str) -> str:
-    return text.replace("'", "''")

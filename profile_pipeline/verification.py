@@ -25,6 +25,7 @@ import duckdb
 from profile_pipeline import build, profiles
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.settings import Settings
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import RAW_TABLES, TABLES
 from profile_pipeline.warehouse import Warehouse, cannot_open, on_connection, open_warehouse
 from profile_pipeline.window import Window
@@ -184,9 +185,8 @@ def _beside(path: Path) -> Iterator[Warehouse]:
         tempfile.TemporaryDirectory() as spill,
         on_connection(duckdb.connect(config={"temp_directory": spill})) as scratch,
     ):
-        quoted = str(path).replace("'", "''")
         try:
-            scratch.connection.execute(f"ATTACH '{quoted}' AS stored (READ_ONLY)").fetchall()
+            scratch.connection.execute(f"ATTACH {quoted(path)} AS stored (READ_ONLY)").fetchall()
         except duckdb.Error as error:
             raise cannot_open(path, error) from None
         for table in RAW_TABLES.values():

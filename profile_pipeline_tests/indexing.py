@@ -1,4 +1,4 @@
-"""What tests of the index share: a model that needs no weights, and profiles to index."""
+"""What tests of the index share: a model that needs no weights, profiles to index, and a search in one call."""
 
 import hashlib
 import re
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from profile_pipeline.index.embedding import Progress
-from profile_pipeline.index.store import INPUT_SCHEMA
+from profile_pipeline.index.embedding import Embedder, Progress
+from profile_pipeline.index.filters import Filters
+from profile_pipeline.index.search import Mode, Searcher
+from profile_pipeline.index.store import INPUT_SCHEMA, IndexStore
 
 AS_OF = date(2024, 2, 10)
 
@@ -61,3 +63,17 @@ def profiles(*rows: dict[str, Any]) -> pa.Table:
 def people(count: int, **columns: Any) -> list[dict[str, Any]]:
     """Profiles `u0`, `u1`, … with a text each of its own."""
     return [profile(f"u{n}", f"person {n} likes thing{n} and wine", **columns) for n in range(count)]
+
+
+def match(
+    store: IndexStore,
+    text: str,
+    embedder: Embedder,
+    where: str | None,
+    limit: int,
+    *,
+    mode: Mode = Mode.HYBRID,
+    filters: Filters | None = None,
+) -> pa.Table:
+    """One search of the served version; `where` is for filters that are only a condition in SQL."""
+    return Searcher(store, embedder).search(text, mode=mode, filters=filters or Filters(where), limit=limit)

@@ -29,11 +29,13 @@ HISTORY_COLUMNS = {
     "embedded": "embedded",
     "golden recall": "golden_recall",
     "texts": "text_recipe",
+    "took the place of": "previous",
     "model": "model",
 }
 HISTORY_SCHEMA = pa.schema(
     [
         ("version", pa.int64()),
+        ("previous", pa.int64()),
         ("is_served", pa.bool_()),
         ("built_at", pa.timestamp("s", "UTC")),
         ("as_of", pa.date32()),

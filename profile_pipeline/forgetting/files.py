@@ -16,6 +16,7 @@ from profile_pipeline.forgetting.order import Order
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.settings import Settings
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import PARQUET_PARTITIONS
 from profile_pipeline.warehouse import Warehouse
 
@@ -35,7 +36,7 @@ def compact(warehouse: Warehouse, settings: Settings) -> None:
     ((name,),) = connection.execute("SELECT current_database()").fetchall()
     remove(copy)
     try:
-        connection.execute(f"ATTACH '{_sql(copy)}' AS compacted").fetchall()
+        connection.execute(f"ATTACH {quoted(copy)} AS compacted").fetchall()
         connection.execute(f'COPY FROM DATABASE "{name}" TO compacted').fetchall()
         connection.execute("CHECKPOINT compacted").fetchall()
         connection.execute("CHECKPOINT").fetchall()
@@ -63,13 +64,13 @@ def purge_exports(settings: Settings, order: Order) -> None:
     removed = 0
     with duckdb.connect() as connection:
         for path in sorted(settings.exports_path.glob("decisions_*.csv")):
-            rows = f"read_csv('{_sql(path)}', all_varchar = true, header = true)"
+            rows = f"read_csv({quoted(path)}, all_varchar = true, header = true)"
             count = connection.execute(f"SELECT count(*) FROM {rows} WHERE {is_theirs}", known_by).fetchall()[0][0]
             if not count:
                 continue
             part = path.with_name(f"{path.name}.part")
             connection.execute(
-                f"COPY (SELECT * FROM {rows} WHERE NOT coalesce({is_theirs}, false)) TO '{_sql(part)}' (HEADER)",
+                f"COPY (SELECT * FROM {rows} WHERE NOT coalesce({is_theirs}, false)) TO {quoted(part)} (HEADER)",
                 known_by,
             ).fetchall()
             os.replace(part, path)
@@ -120,7 +121,3 @@ def _is_anybody_indexable(warehouse: Warehouse, settings: Settings) -> bool:
     people = indexable_profiles(warehouse, last_computed_day(warehouse), settings.policy)
     count: int = people.count().to_pyarrow().as_py()
     return count > 0
-
-
-def _sql(path: Path) -> str:
-    return str(path).replace("'", "''")

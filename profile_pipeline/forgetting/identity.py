@@ -13,6 +13,7 @@ from profile_pipeline.records.models import Rejected, field_values
 from profile_pipeline.records.suppressions import SHORTEST_ID, full_name, identity
 from profile_pipeline.replay import dialects_of
 from profile_pipeline.settings import Settings
+from profile_pipeline.sql import quoted
 from profile_pipeline.warehouse import Warehouse
 
 LATEST = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
@@ -115,8 +116,7 @@ def _is_anothers(warehouse: Warehouse, address: str, user_id: str) -> bool:
 
 
 def _is_namesake(warehouse: Warehouse, name: str, user_id: str) -> bool:
-    quoted = user_id.replace("'", "''")
-    others = f"SELECT name FROM raw_users WHERE id <> '{quoted}'"
+    others = f"SELECT name FROM raw_users WHERE id <> {quoted(user_id)}"
     return bool(names_within(warehouse, others, [name]))
 
 

@@ -18,6 +18,7 @@ from profile_pipeline.records.screening import screen, typed_columns
 from profile_pipeline.records.suppressions import Named, Suppressions
 from profile_pipeline.replay import dialects_of
 from profile_pipeline.settings import Settings
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import DERIVED_TABLES, RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
@@ -203,7 +204,7 @@ def _find_candidates(warehouse: Warehouse, order: Order, suppressions: Suppressi
     """
     texts = sorted({variant.lower() for variant in (*order.needles.variants, *order.ids)})
     may_name = ["contains(lower(document), '\\u')", *(["contains(document, '@')"] * suppressions.fold_email_aliases)]
-    may_name += [f"regexp_matches(lower(document), '{_loosely(text)}')" for text in texts]
+    may_name += [f"regexp_matches(lower(document), {quoted(_loosely(text))})" for text in texts]
     warehouse.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE candidates AS
@@ -213,13 +214,12 @@ def _find_candidates(warehouse: Warehouse, order: Order, suppressions: Suppressi
 
 
 def _loosely(text: str) -> str:
-    """A pattern for a text whatever lies between its words, in SQL."""
-    escaped = "".join(
+    """A pattern for a text whatever lies between its words."""
+    return "".join(
         character if character.isalnum() else r"[^\pL\pN]+" if character == " " else f"[{character}]"
         for character in text
         if character not in "\\^]["
     )
-    return escaped.replace("'", "''")
 
 
 def _note_found(warehouse: Warehouse, order: Order, named: Named) -> None:

@@ -25,6 +25,7 @@ from profile_pipeline.forgetting.needles import Needles
 from profile_pipeline.forgetting.order import order_path
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.settings import Settings
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse, open_warehouse
 
@@ -188,6 +189,5 @@ def _is_in_sqlite(path: Path, needles: Needles) -> bool:
 
 
 def _is_in_parquet(path: Path, needles: Needles) -> bool:
-    quoted = str(path).replace("'", "''")
     with duckdb.connect() as connection:
-        return _is_in_rows(connection, f"read_parquet('{quoted}')", needles)
+        return _is_in_rows(connection, f"read_parquet({quoted(path)})", needles)

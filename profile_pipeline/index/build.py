@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.acceleration import accelerate, is_accelerated
 from profile_pipeline.index.embedding import Embedder, Progress
-from profile_pipeline.index.golden import Answer, GoldenQuery, ask, recall_of, shortfall
+from profile_pipeline.index.golden import NO_QUESTIONS, Answer, Golden, ask, recall_of, shortfall
 from profile_pipeline.index.health import (
     SAMPLE_SIZE,
     Difference,
@@ -58,17 +58,6 @@ class Stage(StrEnum):
     CHECKED = "checked"
     PROMOTED = "promoted"
     CLEANED = "cleaned"
-
-
-@dataclass(frozen=True)
-class Golden:
-    """The questions that a version has to answer before it is served, and the recall it needs."""
-
-    queries: Sequence[GoldenQuery] = ()
-    min_recall: float = 0
-
-
-NO_QUESTIONS = Golden()
 
 
 @dataclass(frozen=True)

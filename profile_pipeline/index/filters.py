@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.clock import CLOCK_WORDS, at
-from profile_pipeline.index.store import FILTER_COLUMNS, is_one_of, quoted
+from profile_pipeline.index.store import FILTER_COLUMNS, is_one_of
+from profile_pipeline.sql import quoted
 
 FILTERABLE = ("user_id", *FILTER_COLUMNS, "text")
 

@@ -48,6 +48,17 @@ class GoldenQuery(BaseModel):
 
 
 @dataclass(frozen=True)
+class Golden:
+    """The questions that a version has to answer before it is served, and the recall it needs."""
+
+    queries: Sequence[GoldenQuery] = ()
+    min_recall: float = 0
+
+
+NO_QUESTIONS = Golden()
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a version answered.
 

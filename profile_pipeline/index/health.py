@@ -221,18 +221,19 @@ def examine(table: Any, desired: pa.Table, sample: list[int], embedder: Embedder
     )
 
 
-def verify(store: IndexStore, profiles: pa.Table, embedder: Embedder) -> Health:
-    """Compare the served version with the profiles it should hold.
+def verify(store: IndexStore, profiles: pa.Table, embedder: Embedder, version: int | None = None) -> Health:
+    """Compare the served version, or one that is named, with the profiles it should hold.
 
     Args:
         store: the index.
         profiles: as for `build`.
         embedder: the model that should be served; it embeds a sample of `SAMPLE_SIZE` texts.
+        version: the number of the version.
 
     Raises:
         PipelineError: there is no index yet, or the profiles cannot be indexed.
     """
-    table = store.open_served()
+    table = store.open_served() if version is None else store.open_version(version)
     desired = desired_rows(profiles, embedder.model)
     return examine(table, desired, spread(range(desired.num_rows), SAMPLE_SIZE), embedder)
 

@@ -226,20 +226,6 @@ class Searcher:
         return vector
 
 
-def match(
-    store: IndexStore,
-    text: str,
-    embedder: Embedder,
-    where: str | None,
-    limit: int,
-    *,
-    mode: Mode = Mode.HYBRID,
-    filters: Filters | None = None,
-) -> pa.Table:
-    """One search, as `Searcher.search`; `where` is for `filters` that are only a condition in SQL."""
-    return Searcher(store, embedder).search(text, mode=mode, filters=filters or Filters(where), limit=limit)
-
-
 def _day(version: OpenVersion, as_of: date | None) -> date:
     """The day to answer as of.
 

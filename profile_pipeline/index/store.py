@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from profile_pipeline.errors import PipelineError, TransientError
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import MONEY, PROFILE_INDEX
 
 TABLE = "profiles"
@@ -100,11 +101,20 @@ class IndexStore:
         return None
 
     def open_version(self, version: int) -> Any:
-        """The LanceDB table at a version that is there."""
+        """The LanceDB table at a version.
+
+        Raises:
+            PipelineError: there is none, or the version was cleaned up.
+        """
         table = self.open_latest()
         if table is None:
             raise PipelineError(f"there is no index at {self.path} yet; run `profile-pipeline build` first")
-        table.checkout(version)
+        try:
+            table.checkout(version)
+        except ValueError as error:
+            raise PipelineError(
+                f"version {version} of the index {self.path} is gone, as a later build cleaned up; try again"
+            ) from error
         return table
 
     def open_latest(self) -> Any | None:
@@ -196,11 +206,6 @@ def delete(table: Any, user_ids: list[str]) -> None:
 def is_one_of(column: str, values: Iterable[str]) -> str:
     """A condition in SQL: a column of text has one of these values; at least one."""
     return f"{column} IN ({', '.join(map(quoted, values))})"
-
-
-def quoted(value: str) -> str:
-    """A text in SQL."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def upsert(table: Any, rows: pa.RecordBatchReader) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from profile_pipeline.records.dialect import PLAIN, Dialect, Path
 from profile_pipeline.records.models import LIST_FIELDS, MODELS, Reading, Rejected, known_days, parse
 from profile_pipeline.records.suppressions import Named, Suppressions
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 
@@ -240,8 +241,8 @@ def _raw_documents(kind: str, documents: str, dialect: Dialect) -> str:
     bare.setdefault("made", _object_milliseconds(_text_of(paths["id"]), _text_of(paths["_id"])))
     del bare["_id"]
     raw = ", ".join(f"{name} := {value}" for name, value in bare.items())
-    text = json.dumps(structure).replace("'", "''")
-    read = f"(SELECT *, try(json_transform(document, '{text}')) AS read FROM {documents})"
+    target = quoted(json.dumps(structure))
+    read = f"(SELECT *, try(json_transform(document, {target})) AS read FROM {documents})"
     return f"(SELECT * EXCLUDE (read), struct_pack({raw}) AS raw FROM {read})"
 
 

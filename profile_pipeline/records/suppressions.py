@@ -28,6 +28,7 @@ import pyarrow as pa
 from profile_pipeline.records.dialect import Dialect
 from profile_pipeline.records.email import DOTLESS_DOMAINS, normalise_email
 from profile_pipeline.records.models import Rejected, field_values
+from profile_pipeline.sql import quoted
 
 MARK = "[erased]"
 """What stands in a text where somebody was named."""
@@ -226,12 +227,12 @@ class Suppressions:
     def _parts(self) -> str:
         """The same parts of a `text` in SQL."""
         addresses = (
-            f"list_transform(regexp_extract_all(text, {_sql(ADDRESS)}), "
-            f"lambda found: trim(found, {_sql(AROUND_ADDRESS)}))"
+            f"list_transform(regexp_extract_all(text, {quoted(ADDRESS)}), "
+            f"lambda found: trim(found, {quoted(AROUND_ADDRESS)}))"
         )
         if self.fold_email_aliases:
             addresses = f"list_transform({addresses}, lambda found: {_folded('found')})"
-        ids = f"list_filter(regexp_extract_all(text, {_sql(ID_IN_TEXT)}), lambda found: len(found) >= {SHORTEST_ID})"
+        ids = f"list_filter(regexp_extract_all(text, {quoted(ID_IN_TEXT)}), lambda found: len(found) >= {SHORTEST_ID})"
         words = "regexp_extract_all(text, '[\\pL\\pN]+')"
         # Of the words computed once.
         names = [
@@ -250,7 +251,7 @@ def _owners(kind: str, dialect: Dialect) -> str:
     named = "|".join(re.escape(key) for key in sorted(keys))
     wrapper = r'(?:\s*\{\s*"\$[A-Za-z]+"\s*:)?'
     pattern = rf'"(?:{named})"\s*:{wrapper}\s*\[?\s*"?\s*((?:[^"\\,\]\}}]|\\.)+)'
-    return f"list_transform(regexp_extract_all(document, {_sql(pattern)}, 1), lambda id: 'id:' || trim(id))"
+    return f"list_transform(regexp_extract_all(document, {quoted(pattern)}, 1), lambda id: 'id:' || trim(id))"
 
 
 def _values(kind: str, document: str, dialect: Dialect) -> dict[str, Any] | None:
@@ -294,10 +295,6 @@ def _pads(key: bytes) -> tuple[bytes, bytes]:
 def _folded(address: str) -> str:
     """An address without what `normalise_email` folds, in SQL."""
     mailbox, domain = f"split_part(split_part({address}, '@', 1), '+', 1)", f"split_part({address}, '@', 2)"
-    dotless = ", ".join(_sql(name) for name in DOTLESS_DOMAINS)
+    dotless = ", ".join(quoted(name) for name in DOTLESS_DOMAINS)
     folded = f"CASE WHEN {domain} IN ({dotless}) THEN replace({mailbox}, '.', '') ELSE {mailbox} END"
     return f"CASE WHEN {folded} = '' THEN {address} ELSE {folded} || '@' || {domain} END"
-
-
-def _sql(text: Any) -> str:
-    return "'" + str(text).replace("'", "''") + "'"

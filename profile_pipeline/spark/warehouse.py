@@ -23,6 +23,7 @@ import ibis.expr.types as ir
 from ibis.backends.pyspark.datatypes import PySparkSchema
 
 from profile_pipeline.spark.backend import SparkBackend, spark_session
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import DERIVED_TABLES, PARQUET_PARTITIONS, TABLES
 from profile_pipeline.warehouse import Warehouse, Written
 from profile_pipeline.window import Window
@@ -199,7 +200,7 @@ class SparkWarehouse(Warehouse):
         columns = ", ".join(f'"{column}"' for column in types)
         query = f"SELECT {nothing} WHERE false"
         if files := self._files(name):
-            paths = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+            paths = ", ".join(map(quoted, files))
             options = "hive_partitioning = true, hive_types = {'partition_date': DATE}, union_by_name = true"
             query += f" UNION ALL BY NAME FROM read_parquet([{paths}], {options})"
         return f"CREATE OR REPLACE VIEW {name} AS SELECT {columns} FROM ({query})"

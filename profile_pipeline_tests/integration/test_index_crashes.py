@@ -14,11 +14,10 @@ import pytest
 
 from profile_pipeline.index.build import Stage, build
 from profile_pipeline.index.health import verify
-from profile_pipeline.index.search import match
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.vectors import PIECE
 from profile_pipeline.index.versions import history, roll_back, served_version
-from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profiles
+from profile_pipeline_tests.indexing import AS_OF, BagOfWords, match, people, profiles
 
 OLD = profiles(*people(60, age=30))
 NEW = profiles(*people(50, age=31))
@@ -209,8 +208,8 @@ def test_a_folder_that_cannot_be_written_goes_on_being_served_and_searched(store
         refused = subprocess.run(
             [*AS_PERMISSIONS_SAY, *builder(store, 50, 31)], check=False, capture_output=True, text=True, timeout=120
         )
-        search = f"from {MODULES.rpartition('.')[0]}.indexing import BagOfWords; from pathlib import Path; " + (
-            "from profile_pipeline.index.search import match; from profile_pipeline.index.store import IndexStore; "
+        search = f"from {MODULES.rpartition('.')[0]}.indexing import BagOfWords, match; from pathlib import Path; " + (
+            "from profile_pipeline.index.store import IndexStore; "
             f"print(match(IndexStore(Path({str(store.path)!r})), 'person', BagOfWords(), None, 100).num_rows)"
         )
         found = subprocess.run(

@@ -9,9 +9,8 @@ import pytest
 
 from profile_pipeline.index.build import build
 from profile_pipeline.index.embedding import DEFAULT_MODEL, DEFAULT_MODEL_PACKAGE, SentenceTransformerEmbedder
-from profile_pipeline.index.search import match
 from profile_pipeline.index.store import IndexStore
-from profile_pipeline_tests.indexing import AS_OF, profile, profiles
+from profile_pipeline_tests.indexing import AS_OF, match, profile, profiles
 
 pytestmark = pytest.mark.skipif(
     find_spec(DEFAULT_MODEL_PACKAGE) is None, reason="the package with the default model is not installed"
@@ -56,7 +55,7 @@ def test_a_search_by_words_and_a_build_without_new_texts_load_no_model(tmp_path)
     build(store, profiles(profile("ann", TEXTS["wine"])), embedder, as_of=AS_OF)
     program = (
         "import sys, pathlib; from profile_pipeline.index.build import build;"
-        "from profile_pipeline.index.search import Mode, match; from profile_pipeline.index.store import IndexStore;"
+        "from profile_pipeline.index.search import Mode; from profile_pipeline.index.store import IndexStore;"
         "from profile_pipeline.index.embedding import *; from profile_pipeline_tests.indexing import *;"
         "store, embedder = IndexStore(pathlib.Path(sys.argv[1])), SentenceTransformerEmbedder(DEFAULT_MODEL);"
         "report = build(store, profiles(profile('ann', sys.argv[2])), embedder, as_of=AS_OF);"

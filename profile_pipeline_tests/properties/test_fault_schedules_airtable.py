@@ -10,7 +10,7 @@ import pytest
 from profile_pipeline_tests.fault_schedules import Trial, chunks
 from profile_pipeline_tests.fault_systems import AirtableSystem, System, small_and_quick
 
-SEEDS = range(1000, 1150)
+SEEDS = range(1000, 1100)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ from profile_pipeline_tests.fault_schedules import Trial, chunks
 from profile_pipeline_tests.fault_systems import Fields, Make, MongoSystem, System, small_and_quick
 from profile_pipeline_tests.servers.mongodb import Server, mongodb_server
 
-SEEDS = range(150)
+SEEDS = range(100)
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ DERIVED = sorted({*TABLES} - {table.name for table in RAW_TABLES.values()} - {"q
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # A build takes seconds, most of it compiling expressions, however small the history is.
-one_build = settings(max_examples=12, deadline=None, suppress_health_check=QUIET)
-many_builds = settings(max_examples=4, deadline=None, suppress_health_check=QUIET)
+one_build = settings(max_examples=8, deadline=None, suppress_health_check=QUIET)
+many_builds = settings(max_examples=3, deadline=None, suppress_health_check=QUIET)
 
 
 @dataclass(frozen=True)

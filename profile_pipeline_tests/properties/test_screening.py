@@ -276,7 +276,7 @@ def modelled(kind: str, text: str, rules: Rules) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_both_lanes_make_the_same_of_every_document(kind: str, data: st.DataObject) -> None:
     dialect, drawn = data.draw(st.sampled_from([(PLAIN, documents), (LINKED, linked_documents)]))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.build import Golden, build
-from profile_pipeline.index.golden import GoldenQuery, ask, read_golden_queries, recall_of
+from profile_pipeline.index.build import build
+from profile_pipeline.index.golden import Golden, GoldenQuery, ask, read_golden_queries, recall_of
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import served_version

@@ -13,10 +13,10 @@ from profile_pipeline.index import acceleration
 from profile_pipeline.index.acceleration import VECTOR_INDEX, exact_neighbours, measure_recall
 from profile_pipeline.index.build import build
 from profile_pipeline.index.filters import Filters
-from profile_pipeline.index.search import RESULT_COLUMNS, Mode, Searcher, match
+from profile_pipeline.index.search import RESULT_COLUMNS, Mode, Searcher
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import promote, served_version
-from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profile, profiles
+from profile_pipeline_tests.indexing import AS_OF, BagOfWords, match, people, profile, profiles
 
 PEOPLE = (
     profile(

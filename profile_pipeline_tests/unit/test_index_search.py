@@ -7,10 +7,10 @@ import pytest
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.build import build
-from profile_pipeline.index.search import RESULT_COLUMNS, Mode, Searcher, match
+from profile_pipeline.index.search import RESULT_COLUMNS, Mode, Searcher
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import promote
-from profile_pipeline_tests.indexing import AS_OF, BagOfWords, profile, profiles
+from profile_pipeline_tests.indexing import AS_OF, BagOfWords, match, profile, profiles
 
 PEOPLE = (
     profile(

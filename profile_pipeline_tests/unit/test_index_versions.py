@@ -13,7 +13,7 @@ from profile_pipeline.index import build as building
 from profile_pipeline.index import versions as versioning
 from profile_pipeline.index.build import build
 from profile_pipeline.index.health import verify
-from profile_pipeline.index.search import Searcher, match
+from profile_pipeline.index.search import Searcher
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import (
     KEPT_VERSIONS,
@@ -26,7 +26,7 @@ from profile_pipeline.index.versions import (
     served_or_error,
     served_version,
 )
-from profile_pipeline_tests.indexing import AS_OF, BagOfWords, people, profiles
+from profile_pipeline_tests.indexing import AS_OF, BagOfWords, match, people, profiles
 
 
 @pytest.fixture
