@@ -19,7 +19,11 @@ def latest_profiles(user_profiles: ir.Table, day: date) -> ir.Table:
     Returns:
         Some of the rows, unchanged; at most one for each `id`.
     """
-    # Only the two narrow columns take part in the ranking; the wide ones are read for the rows that won.
-    latest = user_profiles.filter(_.partition_date <= day).group_by("id").agg(partition_date=_.partition_date.max())
-    live = user_profiles.filter(_.partition_date <= day, ~_.is_deleted)
-    return live.semi_join(latest, ["id", "partition_date"])
+    known = user_profiles.filter(_.partition_date <= day)
+    # Only narrow columns take part in the ranking; the wide ones are read for the rows that won. Who is deleted is
+    # asked of the ranking, too: as a condition on the wide rows it takes as long as reading them.
+    latest = known.group_by("id").agg(
+        partition_date=_.partition_date.max(), deleted_on=_.partition_date.max(where=_.is_deleted)
+    )
+    live = latest.filter(_.deleted_on.isnull() | (_.deleted_on < _.partition_date))
+    return known.semi_join(live, ["id", "partition_date"])
