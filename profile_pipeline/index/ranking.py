@@ -58,7 +58,7 @@ class OpenVersion:
         """`score`, `user_id` and `_rowid` of the profiles nearest to a vector of unit length, best first."""
         query = self.table.search(vector, vector_column_name="vector")
         if self.served.probes:
-            query = partitioned(query, self.served.probes if where is None else ALL_PARTITIONS)
+            query = partitioned(query, self.served.probes if where is None else ALL_PARTITIONS, limit)
         else:
             query = query.distance_type("dot").bypass_vector_index()
         return self._best(query, where, limit, 1, "_distance")

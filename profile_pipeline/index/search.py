@@ -6,6 +6,7 @@ does not: how profiles are ranked (`ranking.py`), conditions (`filters.py`), and
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -261,8 +262,11 @@ def _ranked(version: OpenVersion, question: Question, where: str | None, limit: 
     if question.mode is Mode.VECTOR:
         return version.nearest(question.vector, where, limit)
     count = max(limit, FUSED_AT_LEAST)
-    near, alike = version.nearest(question.vector, where, count), version.by_words(question.text, where, count)
-    return fuse([near, alike]).slice(0, limit)
+    # LanceDB answers outside of Python's lock, so the two searches share the cores.
+    with ThreadPoolExecutor(1) as beside:
+        alike = beside.submit(version.by_words, question.text, where, count)
+        near = version.nearest(question.vector, where, count)
+    return fuse([near, alike.result()]).slice(0, limit)
 
 
 def _told(version: OpenVersion, ranked: pa.Table, day: date, columns: Sequence[str]) -> pa.Table:
