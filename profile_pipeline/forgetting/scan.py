@@ -140,15 +140,19 @@ def _versions_naming(settings: Settings, needles: Needles) -> Iterator[int]:
 
 
 def _is_in_file(path: Path, needles: Needles, ambiguous: set[str]) -> bool:
-    if path.suffix == ".db" and _is_in_sqlite(path, needles):
-        return True
+    unmistakable = [text for text in needles.variants if text.lower() not in ambiguous]
+    if path.suffix == ".db":
+        return _is_in_sqlite(path, needles, unmistakable)
+    if path.name.endswith(".db-shm"):
+        # Numbers of pages. As with the database itself, closing it would give up the locks of this process.
+        return False
     if path.suffix == ".parquet" and _is_in_parquet(path, needles):
         return True
     if path.suffix == ".gz":
         with gzip.open(path) as file:
             return _is_in_text(file.read(), needles)
     if any(part.endswith(DATABASE_SUFFIXES) for part in path.parts[-4:]) or ".db-" in path.name:
-        return _is_in_bytes(path, [text for text in needles.variants if text.lower() not in ambiguous])
+        return _is_in_bytes(path, unmistakable)
     return _is_in_pieces(path, needles)
 
 
@@ -173,8 +177,12 @@ def _is_in_text(content: bytes, needles: Needles) -> bool:
     return needles.are_in(content.decode(errors="replace"))
 
 
-def _is_in_sqlite(path: Path, needles: Needles) -> bool:
-    """A long text is split over pages, and Dagster compresses its snapshots."""
+def _is_in_sqlite(path: Path, needles: Needles, variants: list[str]) -> bool:
+    """Whether a row or a page names the person, also a freed one.
+
+    A long text is split over pages, and Dagster compresses its snapshots. The pages are read through SQLite: Dagster
+    may have the file open in this process, and would lose its locks if the file were opened and closed beside it.
+    """
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         for table, column in list(texts(connection)):
             query = f'SELECT "{column}" FROM "{table}" WHERE typeof("{column}") IN (\'text\', \'blob\')'
@@ -185,7 +193,8 @@ def _is_in_sqlite(path: Path, needles: Needles) -> bool:
                 with suppress(zlib.error):
                     if needles.are_in(zlib.decompress(content).decode(errors="replace")):
                         return True
-    return False
+        pages = connection.serialize()
+    return any(text.encode() in pages for text in variants)
 
 
 def _is_in_parquet(path: Path, needles: Needles) -> bool:
