@@ -7,6 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from profile_pipeline.garbage import collect_rarely
+
+collect_rarely()
+
 
 @dg.definitions
 def defs() -> dg.Definitions:

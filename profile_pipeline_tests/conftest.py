@@ -1,9 +1,10 @@
 """What holds for all tests: no developer's environment, how Hypothesis draws its examples, and collecting garbage."""
 
-import gc
 import os
 
 from hypothesis import settings
+
+from profile_pipeline.garbage import collect_rarely
 
 FOREIGN = ("PROFILE_PIPELINE_", "MONGODB_", "AIRTABLE_", "EMBEDDING_MODEL", "DAGSTER_HOME")
 
@@ -20,5 +21,4 @@ if settings.get_current_profile_name() != "ci":
     settings.register_profile("developer", deadline=None)
     settings.load_profile("developer")
 
-# Expressions are many small objects, which Python searches for garbage in a tenth of the time.
-gc.set_threshold(50_000, 50, 50)
+collect_rarely()

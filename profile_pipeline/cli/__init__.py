@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import typer
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.garbage import collect_rarely
 from profile_pipeline.window import parse_day
 
 DEBUG = "--debug"
@@ -558,6 +559,7 @@ def main(arguments: list[str] | None = None) -> int:
     0: done. 1: an error, told in one line on stderr. 2: the command line is not understood. 130: interrupted.
     `--debug` may stand anywhere; then an error is raised with its traceback.
     """
+    collect_rarely()
     given = sys.argv[1:] if arguments is None else arguments
     debug = DEBUG in given
     hoisted = [DEBUG] * debug + [argument for argument in given if argument != DEBUG]
