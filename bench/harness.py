@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Way = Callable[..., Generator[None, None, dict[str, Any]]]
+Way = Callable[..., Generator[None, None, Any]]
 
 ROOT = Path(__file__).parents[1]
 KILOBYTES_PER_MB = 1024

@@ -60,6 +60,7 @@ def user(number: int) -> dict[str, object]:
 def loop(uri: str, database: str) -> Generator[None, None, dict[str, Any]]:
     """What a bare loop does: decode each document, in the order of keys."""
     yield
+    client: MongoClient[dict[str, Any]]
     with MongoClient(uri) as client:
         return {"documents": sum(1 for _ in client[database]["users"].find().sort("_id", 1))}
 
@@ -97,9 +98,9 @@ def compare(documents: int, rounds: int) -> None:
         for way, found in results.items()
     }
     table = Table("way", "documents a second", "of the loop", "peak memory, MB", title=f"{documents:,} documents")
-    for way, row in rows.items():
+    for name, row in rows.items():
         share = row["documents_a_second"] / rows["pymongo loop"]["documents_a_second"]
-        table.add_row(way, f"{row['documents_a_second']:,}", f"{share:.2f}", f"{row['peak_mb']:,}")
+        table.add_row(name, f"{row['documents_a_second']:,}", f"{share:.2f}", f"{row['peak_mb']:,}")
     Console(stderr=True).print(table)
     print(json.dumps(rows))
 

@@ -130,7 +130,8 @@ def rows(bench: Bench) -> Iterator[Row]:
     else:
         best = min(others.values(), key=lambda other: other.seconds)
         for name, other in others.items():
-            target = {"target": "no slower than the best rival", "most": BEST_LIMIT} if other is best else {}
+            is_judged: dict[str, Any] = {"target": "no slower than the best rival", "most": BEST_LIMIT}
+            target = is_judged if other is best else {}
             yield compared("profiles of one day", bench.users, ours, name, other, note=other.told["note"], **target)
     if bench.users <= NAIVE_USERS:
         yield naive_row(bench, home, ours)

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,15 +150,10 @@ def rows(profiles: int, queries: int) -> dict[str, dict[str, float]]:
         by_text = dict(zip(asked, points, strict=True))
         ready = Ready(by_text, embedder.model)
         searcher = Searcher(store, ready)
-        result["exact in numpy"] = timed([lambda point=point: nearest(vectors, point) for point in points])
+        result["exact in numpy"] = timed([partial(nearest, vectors, point) for point in points])
         for mode in Mode:
             for name, filters in FILTERS.items():
-                calls = [
-                    lambda text=text, mode=mode, filters=filters: searcher.search(
-                        text, mode=mode, filters=filters, columns=SHOWN
-                    )
-                    for text in asked
-                ]
+                calls = [partial(searcher.search, text, mode=mode, filters=filters, columns=SHOWN) for text in asked]
                 label = f"{mode}, {name}" if name else str(mode)
                 result[label] = timed(calls)
                 if mode is Mode.VECTOR:

@@ -19,6 +19,7 @@ class ClusteredEmbedder:
 
     model = "bench-clusters"
     runtime = "numpy"
+    revision = weights_sha256 = None
 
     def __init__(self) -> None:
         """Draw the centres."""
