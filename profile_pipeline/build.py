@@ -80,26 +80,28 @@ def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> C
     """Find whom the window's records touch, and note up to which entry of the log they were looked at."""
     sequence = log_sequence(warehouse)
     logs = {kind: log_of(warehouse, kind) for kind in RAW_TABLES}
-    if window.days <= FEW_DAYS:
-        logs = features.records_concerned(**logs, window=window)
-    known = {kind: versions(log, window.end).cache() for kind, log in logs.items()}
+    rows_in = sum(rows_of_day(warehouse, table.name, window) for table in RAW_TABLES.values())
+    if rows_in <= FEW * sum(rows_of(warehouse, table.name) for table in RAW_TABLES.values()):
+        logs = features.concerning_days(**logs, window=window)
+    known = {kind: versions(log, window.end) for kind, log in logs.items()}
     touched = features.touched_users(**known, window=window, policy=settings.policy)
     written = warehouse.replace("touched_users", touched, window)
     follows = {"log_sequence": sequence, "missing_tables": list(PROFILE_TABLES), "is_complete": False}
     days = [{"partition_date": day, **follows} for day in window]
     warehouse.replace("computed_days", ibis.memtable(days, schema=COMPUTED_DAYS.types), window)
-    return Computed(sum(rows_of_day(warehouse, table.name, window) for table in RAW_TABLES.values()), written)
+    return Computed(rows_in, written)
 
 
 def event_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Compute event features of the touched users."""
-    rows = features.event_features(
-        in_window(warehouse, "touched_users", window),
-        versions_of(warehouse, "users", window.end).cache(),
-        versions_of(warehouse, "events", window.end).cache(),
-        settings.policy,
+    touched = in_window(warehouse, "touched_users", window)
+    logs = {kind: log_of(warehouse, kind) for kind in ("users", "events")}
+    if rows_of_day(warehouse, "touched_users", window) <= FEW * rows_of(warehouse, "raw_users"):
+        logs = features.concerning_users(touched, **logs, policy=settings.policy)
+    known = {kind: versions(log, window.end) for kind, log in logs.items()}
+    return _replace(
+        warehouse, "event_features", features.event_features(touched, **known, policy=settings.policy), window
     )
-    return _replace(warehouse, "event_features", rows, window)
 
 
 def message_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
@@ -256,9 +258,9 @@ def verify_index(warehouse: Warehouse, settings: Settings, embedder: Embedder) -
     return IndexState(served, day, health, answers, [*health.problems, *([missed] if missed else [])])
 
 
-FEW_DAYS = 31
-"""Days of a window up to which finding the records concerned takes less than looking at all: of two years' records, a
-day concerns few and a year most."""
+FEW = 0.05
+"""The share of the logs' rows, or of the users, up to which narrowing the logs to what concerns them takes less than
+looking at all."""
 
 PROFILE_TABLES = ("user_profiles", "user_summaries", "messaging_decisions")
 """What has to be written, after its touched users were found, before a day counts as computed."""
@@ -419,6 +421,11 @@ def users_as_touched(warehouse: Warehouse, window: Window) -> ir.Table:
     log = log_of(warehouse, "users")
     users = versions(log.semi_join(touched, log.id == touched.user_id), window.end).rename(user_id="id")
     return as_of_join(touched, users, "user_id").rename(partition_date="as_of")
+
+
+def rows_of(warehouse: Warehouse, name: str) -> int:
+    """How many rows a table holds."""
+    return warehouse.scalar(f"SELECT count(*) FROM {name}")
 
 
 def rows_of_day(warehouse: Warehouse, name: str, window: Window) -> int:

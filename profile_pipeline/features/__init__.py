@@ -3,17 +3,19 @@
 No input or output here, no Dagster, and no clock: a feature of a day is a function of the history known by then.
 """
 
+from profile_pipeline.features.concerned import concerning_days, concerning_users
 from profile_pipeline.features.events import event_features
 from profile_pipeline.features.messages import message_features
 from profile_pipeline.features.orders import order_features
 from profile_pipeline.features.personalization import personalization_flags
-from profile_pipeline.features.touched import records_concerned, touched_users
+from profile_pipeline.features.touched import touched_users
 
 __all__ = [
+    "concerning_days",
+    "concerning_users",
     "event_features",
     "message_features",
     "order_features",
     "personalization_flags",
-    "records_concerned",
     "touched_users",
 ]

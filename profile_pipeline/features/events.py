@@ -30,7 +30,8 @@ def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy:
     Returns:
         The columns of `event_features`, one row for each row of `touched`.
     """
-    lifetime = lifetimes(touched, users, events, policy)
+    users = users.select("id", "email", "name", "valid_from", "valid_to").cache()
+    lifetime = lifetimes(touched, users, events.drop("sequence").cache(), policy)
     lived = states(touched, changes(lifetime)).left_join(lifetime, "user_id", rname="lived_{name}")
     day = lived.as_of
     seen = lived.mutate(

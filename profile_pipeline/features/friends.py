@@ -20,7 +20,7 @@ from profile_pipeline.profiles.names import display_name
 def meetings(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir.Table:
     """The events that two people ever shared, where they can be enough for a friendship.
 
-    Two people who are both asked about are joined once, which halves the largest join there is.
+    Two people who are both asked about are looked at once.
 
     Args:
         attendance: of everyone, for the events that matter.
@@ -33,31 +33,54 @@ def meetings(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir.Tabl
     """
     facts = attendance.facts.left_join(asked.distinct().mutate(is_asked=True), "person_key")
     facts = facts.mutate(is_asked=_.is_asked.fill_null(False)).drop("person_key_right").cache()
-    mine, theirs = facts.filter(_.is_asked), facts.view()
+    pairs, theirs = acquaintances(facts, policy).cache(), facts.view()
+    mine = pairs.join(facts.drop("is_asked"), "person_key")
     together = [
+        mine.friend_key == theirs.person_key,
         mine.event_key == theirs.event_key,
-        mine.person_key != theirs.person_key,
-        ~theirs.is_asked | (mine.person_key < theirs.person_key),
         mine.valid_from < theirs.valid_to,
         theirs.valid_from < mine.valid_to,
     ]
-    met = (
-        mine.join(theirs, together, rname="friend_{name}")
-        .select(
-            "person_key",
-            "date",
-            friend_key="friend_person_key",
-            is_mutual="friend_is_asked",
-            valid_from=ibis.greatest(_.valid_from, _.friend_valid_from),
-            valid_to=ibis.least(_.valid_to, _.friend_valid_to),
-        )
-        .cache()
+    meeting = ibis.struct(
+        {
+            "date": _.date,
+            "valid_from": ibis.greatest(_.valid_from, _.friend_valid_from),
+            "valid_to": ibis.least(_.valid_to, _.friend_valid_to),
+        }
     )
-    pair = ["person_key", "friend_key", "is_mutual"]
-    enough = met.group_by(pair).agg(count=_.count())
-    enough = enough.filter(_["count"] >= policy.friend_min_shared_events)
-    meeting = ibis.struct({"date": _.date, "valid_from": _.valid_from, "valid_to": _.valid_to})
-    return met.semi_join(enough, pair).group_by(pair).agg(shared=meeting.collect())
+    return (
+        mine.join(theirs, together, rname="friend_{name}")
+        .group_by("person_key", "friend_key", is_mutual="is_asked")
+        .agg(shared=meeting.collect())
+    )
+
+
+def acquaintances(facts: ir.Table, policy: Policy) -> ir.Table:
+    """The pairs that attended enough events together, whether at the same time or not: few that are not friends.
+
+    Whom a person met, sorted, once for each event, tells who was met often enough: they stand there again so many
+    places on. Most pairs meet only once, and joining and counting them all takes several times as long.
+
+    Args:
+        facts: attendance, with `is_asked`.
+        policy: how many shared events make a friendship.
+
+    Returns:
+        `person_key` (asked) and `friend_key`; of two who are both asked about, the smaller is `person_key`.
+    """
+    # Those who are asked about come first, so that from one of them on the list has whom to look at.
+    listed = ibis.struct({"is_other": ~_.is_asked, "key": _.person_key})
+    lists = facts.group_by("event_key").agg(listed=listed.collect().sort().map(lambda person: person.key))
+    place = ibis.row_number().over(ibis.window(group_by="event_key", order_by="person_key"))
+    placed = facts.filter(_.is_asked).select("person_key", "event_key", place=place).join(lists, "event_key")
+    met = (
+        placed.select("person_key", met=placed.listed[placed.place + 1 :])
+        .group_by("person_key")
+        .agg(met=_.met.collect().flatten().sort())
+    )
+    again = policy.friend_min_shared_events - 1
+    often = met.met.filter(lambda key, place: met.met[place + again] == key)
+    return met.select("person_key", friend_key=often.unnest()).distinct().filter(_.friend_key != _.person_key)
 
 
 def friendships(shared: ir.Table, policy: Policy) -> ir.Table:

@@ -10,41 +10,10 @@ from ibis import _
 
 from profile_pipeline.features.attendance import invitations
 from profile_pipeline.features.people import identity_changes, people
-from profile_pipeline.history import days_touched, touching, with_past
+from profile_pipeline.history import days_touched
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import TOUCHED_USERS
 from profile_pipeline.window import Window
-
-
-def records_concerned(
-    users: ir.Table, orders: ir.Table, events: ir.Table, messages: ir.Table, *, window: Window
-) -> dict[str, ir.Table]:
-    """The rows of the logs from which `touched_users` of a window comes out the same as from all.
-
-    Of users these are the ones on whom a record of the window bears, and all who ever had an address that may be
-    asked about: those on the lists of the window's events, those that anyone had whose record changed in it, and
-    those on any list with one of these.
-
-    Args:
-        users, orders, events, messages: the raw tables.
-        window: the days asked for.
-
-    Returns:
-        The raw tables by kind of record.
-    """
-    orders, messages = touching(orders, window, "date"), touching(messages, window, "sent_date")
-    lists = events.select("id", address=_.participants.unnest())
-    changed = touching(users, window).select("email").distinct()
-    related = with_past(users.semi_join(changed, "email"), users).select(address="email").distinct()
-    met = ibis.union(
-        lists.semi_join(related, "address").select("id"), touching(events, window, "date").select("id")
-    ).distinct()
-    asked = ibis.union(lists.semi_join(met, "id").select("address"), related).distinct()
-    ids = ibis.union(
-        users.semi_join(asked, users.email == asked.address).select("id"),
-        *(records.select(id="user_id") for records in (orders, messages)),
-    )
-    return {"users": with_past(ids, users), "orders": orders, "events": with_past(met, events), "messages": messages}
 
 
 def touched_users(
@@ -65,6 +34,9 @@ def touched_users(
     Returns:
         The columns of `touched_users`.
     """
+    users = users.select("id", "email", "name", "valid_from", "valid_to").cache()
+    orders = orders.select("user_id", "date", "valid_from", "valid_to").cache()
+    messages = messages.select("user_id", "sent_date", "valid_from", "valid_to").cache()
     identities = people(users).cache()
     changes = identity_changes(identities).filter(_.day.between(window.start, window.end)).cache()
     lists = invitations(events.select("id", "date", "participants", "valid_from", "valid_to")).cache()

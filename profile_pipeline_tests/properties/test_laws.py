@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,16 +42,27 @@ many_builds = settings(max_examples=3, deadline=None, suppress_health_check=QUIE
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A warehouse in memory, and the folder of its source."""
+    """A warehouse in memory, and the folder of its source.
+
+    Attributes:
+        warehouse: in memory.
+        settings: with the folder of the source.
+        few: in place of `build.FEW`, as of so few records a day often concerns most.
+    """
 
     warehouse: Warehouse
     settings: Settings
+    few: float
 
     def run(self, documents: Documents, window: Window) -> None:
         for kind, records in documents.items():
             lines = "".join(json.dumps(record) + "\n" for record in records)
             (self.settings.source_dir / f"{kind}.jsonl").write_text(lines)
-        build(self.warehouse, self.settings, window)
+        self.build(window)
+
+    def build(self, window: Window) -> None:
+        with patch("profile_pipeline.build.FEW", self.few):
+            build(self.warehouse, self.settings, window)
 
     def rows(self, relation: str) -> list[dict[str, Any]]:
         cursor = self.warehouse.connection.execute(f"SELECT * FROM {relation}")
@@ -86,11 +98,15 @@ class Pipeline:
         settled, last = self.settled_days(), max(self.computed_days())
         first = settled[-1] + timedelta(days=1) if settled else FIRST_DAY
         if first <= last:
-            build(self.warehouse, self.settings, Window(first, last))
+            self.build(Window(first, last))
+
+
+ALL, NONE = 1e9, 0.0
+"""Shares of records: always, and never, narrowed to what concerns a window."""
 
 
 @contextmanager
-def pipeline() -> Iterator[Pipeline]:
+def pipeline(few: float = ALL) -> Iterator[Pipeline]:
     """A pipeline with an empty source, which a copied log makes a rebuild."""
     with tempfile.TemporaryDirectory() as folder, fresh_warehouse() as warehouse:
         (Path(folder) / "users.jsonl").touch()  # without any file, the folder would be taken for a wrong one
@@ -100,15 +116,15 @@ def pipeline() -> Iterator[Pipeline]:
             "start_date": FIRST_DAY,
             "timezone": "UTC",
         }
-        yield Pipeline(warehouse, Settings(**values, policy=POLICY, mongodb_uri=None, airtable_api_key=None))
+        yield Pipeline(warehouse, Settings(**values, policy=POLICY, mongodb_uri=None, airtable_api_key=None), few)
 
 
 @contextmanager
 def rebuilt(log: Log, last_day: date) -> Iterator[Pipeline]:
-    """A fresh warehouse with the log, computed in one range."""
-    with pipeline() as fresh:
+    """A fresh warehouse with the log, computed in one range from all of it."""
+    with pipeline(NONE) as fresh:
         fresh.copy_log(log)
-        build(fresh.warehouse, fresh.settings, Window(FIRST_DAY, last_day))
+        fresh.build(Window(FIRST_DAY, last_day))
         yield fresh
 
 

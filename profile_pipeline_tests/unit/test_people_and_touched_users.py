@@ -6,14 +6,15 @@ from typing import Any
 import ibis.expr.types as ir
 import pytest
 
+from profile_pipeline.features.concerned import concerning_days, concerning_users
 from profile_pipeline.features.people import identity_changes, people
-from profile_pipeline.features.touched import records_concerned, touched_users
+from profile_pipeline.features.touched import touched_users
 from profile_pipeline.history import versions
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 from profile_pipeline_tests.oracle_log import empty_log, ingest_naively
-from profile_pipeline_tests.stored_profiles import rows_of, stored
+from profile_pipeline_tests.stored_profiles import rows_of, stored, table
 
 Documents = dict[str, list[dict[str, Any]]]
 WEEK = Window(date(2024, 1, 1), date(2024, 1, 7))
@@ -135,7 +136,7 @@ def touched(window: Window = WEEK, **documents: list[dict[str, Any]]) -> dict[in
     """Day of the month to user to reasons, without the first day, on which the users came."""
     documents.setdefault("users", [ANN, BOB, CY])
     found: dict[int, dict[str, set[str]]] = {}
-    concerned = records_concerned(**logs(**documents), window=window)
+    concerned = concerning_days(**logs(**documents), window=window)
     versions_of = {kind: versions(log, WEEK.end) for kind, log in concerned.items()}
     for row in rows_of(touched_users(**versions_of, window=window, policy=Policy())):
         assert row["touched_by"] == sorted(set(row["touched_by"]))
@@ -254,6 +255,35 @@ def test_of_the_logs_only_what_bears_on_a_day_is_looked_at(day: int, wanted: dic
         "messages": [message | {"created_date": "2024-01-01"}],
         "events": [event("e1", 4, 4, "ann@x.org", "bob@x.org"), event("e2", 1, 1, "cy@x.org")],
     }
-    concerned = records_concerned(**logs(**documents), window=Window(jan(day), jan(day)))
+    concerned = concerning_days(**logs(**documents), window=Window(jan(day), jan(day)))
     found = {kind: {row["id"] for row in rows_of(log.select("id"))} for kind, log in concerned.items()}
     assert {kind: ids for kind, ids in found.items() if ids} == wanted
+
+
+@pytest.mark.parametrize(
+    ("key", "lists", "users"),
+    [
+        pytest.param(
+            "ann", {"e1": {"ann", "bob"}, "e2": {"lee", "bob"}}, {"ann", "bob"}, id="who was met often enough"
+        ),
+        pytest.param("cy", {"e1": {"cy"}}, {"cy"}, id="nobody, of those met once"),
+        pytest.param("dee", {}, set(), id="nothing, without any event"),
+    ],
+)
+def test_of_the_lists_only_who_may_be_a_friend_is_looked_at(
+    key: str, lists: dict[str, set[str]], users: set[str]
+) -> None:
+    documents = {
+        "users": [ANN, BOB, CY, user("dee", 1), user("ann", 5, "lee@x.org")],
+        "events": [
+            event("e1", 1, 1, "ann@x.org", "bob@x.org", "cy@x.org", "guest@x.org"),
+            event("e2", 1, 1, "lee@x.org", "bob@x.org"),
+            event("e3", 1, 1, "bob@x.org"),
+        ],
+    }
+    known = logs(**documents)
+    touched = table([{"user_id": key, "partition_date": jan(7)}], {"user_id": "string", "partition_date": "date"})
+    concerned = concerning_users(touched, known["users"], known["events"], Policy())
+    listed = rows_of(concerned["events"].select("id", "participants"))
+    assert {row["id"]: {name.removesuffix("@x.org") for name in row["participants"]} for row in listed} == lists
+    assert {row["id"] for row in rows_of(concerned["users"].select("id"))} == users
