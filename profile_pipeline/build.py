@@ -39,7 +39,7 @@ from profile_pipeline.policy import Policy
 from profile_pipeline.replay import replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, source_for
-from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES
+from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse, Written
 from profile_pipeline.window import Window
 
@@ -86,9 +86,9 @@ def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> C
     known = {kind: versions(log, window.end) for kind, log in logs.items()}
     touched = features.touched_users(**known, window=window, policy=settings.policy)
     written = warehouse.replace("touched_users", touched, window)
-    follows = {"log_sequence": sequence, "missing_tables": list(PROFILE_TABLES), "is_complete": False}
-    days = [{"partition_date": day, **follows} for day in window]
-    warehouse.replace("computed_days", ibis.memtable(days, schema=COMPUTED_DAYS.types), window)
+    days = ibis.literal([*window], "array<date>").unnest().name("partition_date").as_table()
+    follows = {"log_sequence": sequence, "missing_tables": [*PROFILE_TABLES], "is_complete": False}
+    warehouse.replace("computed_days", days.mutate(**follows), window)
     return Computed(rows_in, written)
 
 

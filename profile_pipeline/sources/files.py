@@ -198,7 +198,7 @@ def _documents(files: list[Path]) -> Iterator[pa.RecordBatch]:
                 lines.cast(pa.large_string()),
                 pa.scalar(":", pa.large_string()),
             )
-            positions = pa.array(np.arange(arrived, arrived + count))
+            positions = pa.arange(arrived, arrived + count)
             yield pa.RecordBatch.from_arrays([texts, origin, positions], schema=DOCUMENT_SCHEMA)
             arrived += count
 
@@ -261,7 +261,7 @@ def _split(block: bytes, first_line: int) -> tuple[pa.Array, pa.Array]:
         texts = pa.array(decoded, pa.large_string())
     texts = pc.utf8_trim_whitespace(texts)
     is_filled = pc.not_equal(texts, "")
-    lines = pa.array(np.arange(first_line, first_line + len(ends)))
+    lines = pa.arange(first_line, first_line + len(ends))
     return lines.filter(is_filled), texts.filter(is_filled)
 
 
@@ -272,5 +272,5 @@ def _rows(path: Path) -> Iterator[tuple[pa.Array, pa.Array]]:
         connection.execute("SET TimeZone = 'UTC'")
         query = "SELECT to_json(row)::VARCHAR FROM read_parquet(?) AS row"
         for batch in connection.sql(query, params=[str(path)]).to_arrow_reader(PARQUET_BATCH_ROWS):
-            yield pa.array(np.arange(row, row + batch.num_rows)), batch.column(0).cast(pa.large_string())
+            yield pa.arange(row, row + batch.num_rows), batch.column(0).cast(pa.large_string())
             row += batch.num_rows
