@@ -135,15 +135,19 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
     # Loads a compiler, which would be a fifth of the time in which definitions load.
     from profile_pipeline.profiles.sql import table_macros  # noqa: PLC0415
 
+    touched = in_window(warehouse, "touched_users", window)
+    log = log_of(warehouse, "users")
     rows = profiles.user_profiles(
-        in_window(warehouse, "touched_users", window),
-        users_as_touched(warehouse, window),
+        touched,
+        versions(log.semi_join(touched, log.id == touched.user_id), window.end),
         event_features=in_window(warehouse, "event_features", window),
         message_features=in_window(warehouse, "message_features", window),
         order_features=in_window(warehouse, "order_features", window),
         flags=in_window(warehouse, "personalization_flags", window),
     )
-    computed = _replace(warehouse, "user_profiles", rows, window)
+    # The order in which the rows are joined is that in which the fewest are held at once.
+    with warehouse.tuned(disabled_optimizers="join_order"):
+        computed = _replace(warehouse, "user_profiles", rows, window, in_order=True)
     with warehouse.transaction():
         for statement in table_macros(settings.policy):
             warehouse.connection.execute(statement).fetchall()
@@ -154,7 +158,7 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
 def user_summaries(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Write the touched users' summaries, tags and indexed texts."""
     rows = summaries_of(in_window(warehouse, "user_profiles", window), settings.policy)
-    computed = _replace(warehouse, "user_summaries", rows, window, reads="user_profiles")
+    computed = _replace(warehouse, "user_summaries", rows, window, reads="user_profiles", in_order=True)
     _note_written(warehouse, "user_summaries", window)
     return computed
 
@@ -474,6 +478,14 @@ def _note_written(warehouse: Warehouse, name: str, window: Window) -> None:
         ).fetchall()
 
 
-def _replace(warehouse: Warehouse, name: str, rows: ir.Table, window: Window, reads: str = "touched_users") -> Computed:
-    written = warehouse.replace(name, rows, window)
+def _replace(
+    warehouse: Warehouse,
+    name: str,
+    rows: ir.Table,
+    window: Window,
+    *,
+    reads: str = "touched_users",
+    in_order: bool = False,
+) -> Computed:
+    written = warehouse.replace(name, rows, window, in_order=in_order)
     return Computed(rows_of_day(warehouse, reads, window), written)

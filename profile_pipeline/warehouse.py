@@ -128,7 +128,7 @@ class Warehouse:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def replace(self, name: str, rows: ir.Table, window: Window) -> Written:
+    def replace(self, name: str, rows: ir.Table, window: Window, *, in_order: bool = False) -> Written:
         """Make the window's partitions of a table equal to `rows`, in one transaction.
 
         Partitions that are equal already are left alone, so a second run writes nothing: their rows are
@@ -138,12 +138,14 @@ class Warehouse:
             name: the table.
             rows: its columns, by name, for days of the window only.
             window: the partitions to replace; those without a row end up empty.
+            in_order: whether the rows come by day anyway. Otherwise they are sorted, so that whoever reads some days
+                passes over the others, unread.
         """
         self._make_table(name)
         columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
         between = f"partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
-        # In the order of days, so that whoever reads some of them passes over the others, unread.
-        select = f"SELECT {columns} FROM ({self.ibis.compile(rows)}) ORDER BY partition_date"
+        order = "" if in_order else " ORDER BY partition_date"
+        select = f"SELECT {columns} FROM ({self.ibis.compile(rows)}){order}"
         self.ibis._run_pre_execute_hooks(rows)
         if not self.scalar(f"SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {between} LIMIT 1)"):
             with self.transaction():

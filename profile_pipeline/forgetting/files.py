@@ -111,7 +111,8 @@ def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, or
     except TransientError:
         raise
     except PipelineError as error:
-        order.remarks.append(f"anything in the index, which is removed, because a new one was refused: {error}")
+        why = order.needles.redact(str(error))
+        order.remarks.append(f"anything in the index, which is removed, because a new one was refused: {why}")
     IndexStore(settings.index_path).erase()
 
 

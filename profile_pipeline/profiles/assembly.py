@@ -52,22 +52,35 @@ def user_profiles(
 
     Args:
         touched: one row per (`user_id`, `partition_date`); other columns are ignored.
-        users: the user's record as of each of these days, with `user_id` and `partition_date`; no row when
-            the user is deleted.
+        users: `versions` of `raw_users`.
         event_features: as `tables.EVENT_FEATURES`.
         message_features: as `tables.MESSAGE_FEATURES`.
         order_features: as `tables.ORDER_FEATURES`.
         flags: as `tables.PERSONALIZATION_FLAGS`.
 
     Returns:
-        The columns of `tables.USER_PROFILES`; one row per row of `touched`.
+        The columns of `tables.USER_PROFILES`; one row per row of `touched`. Those of live users come in the order of
+        `event_features`, the others after them.
     """
-    live = users.select(*KEY, "email", "name", "time_zone", *PROFILE_FIELDS, is_deleted=ibis.literal(False))
-    features = (event_features, message_features, order_features, flags)
-    complete = reduce(_join, (table.select(*KEY, *_own_columns(table)) for table in features), live)
-    rows = _join(touched.select(*KEY), complete)
-    rows = rows.mutate(is_deleted=rows.is_deleted.fill_null(True))
-    return rows.select(**{name: _fact(rows, name).cast(type_) for name, type_ in USER_PROFILES.types.items()})
+    record = users.select("id", "valid_from", "valid_to", "email", "name", "time_zone", *PROFILE_FIELDS)
+    keys, times = touched.select(*KEY), users.select("id", "valid_from", "valid_to")
+    alive = keys.join(times, _holds(keys, times)).select(*KEY)
+    # Numbers first, in a table of their own, then lists, then users: whatever is kept in memory for a join is narrow
+    # then, or there once for each user, and rows with lists only pass.
+    numbers = reduce(_join, map(_own, (message_features, order_features, flags)), alive).cache()
+    rows = _join(numbers, _own(event_features))
+    rows = rows.left_join(record, _holds(rows, record))
+    live = rows.select(**{name: _fact(rows, name).cast(type_) for name, type_ in USER_PROFILES.types.items()})
+    nothing = {name: ibis.null(type_) for name, type_ in USER_PROFILES.types.items()}
+    gone = keys.anti_join(times, _holds(keys, times))
+    return live.union(
+        gone.select(**nothing | {"partition_date": gone.partition_date, "id": gone.user_id, "is_deleted": True})
+    )
+
+
+def _holds(rows: ir.Table, users: ir.Table) -> list[ir.BooleanValue]:
+    """What is true of a user's record as of the day of a row."""
+    return [rows.user_id == users.id, users.valid_from <= rows.partition_date, rows.partition_date < users.valid_to]
 
 
 def _join(left: ir.Table, right: ir.Table) -> ir.Table:
@@ -76,17 +89,21 @@ def _join(left: ir.Table, right: ir.Table) -> ir.Table:
     return joined.drop(*(f"{name}_right" for name in KEY))
 
 
-def _own_columns(features: ir.Table) -> list[str]:
-    """The columns of a feature table that are facts of a profile."""
-    return [name for name in features.columns if name in USER_PROFILES.columns and name not in KEY]
+def _own(features: ir.Table) -> ir.Table:
+    """The key of a feature table, and its columns that are facts of a profile."""
+    return features.select(
+        *KEY, *(name for name in features.columns if name in USER_PROFILES.columns and name not in KEY)
+    )
 
 
 def _fact(rows: ir.Table, name: str) -> ir.Value:
-    """One column of a profile: as joined, or the value that says "none yet" for a live user."""
+    """One column of a live user's profile: as joined, or the value that says "none yet"."""
     if name == "id":
         return rows.user_id
+    if name == "is_deleted":
+        return ibis.literal(False)
     if name == "name":
         return display_name(rows.name, rows.email)
     if name not in NONE_YET:
         return rows[name]
-    return ibis.ifelse(rows.is_deleted, ibis.null(), ibis.coalesce(rows[name], NONE_YET[name]))
+    return ibis.coalesce(rows[name], NONE_YET[name])

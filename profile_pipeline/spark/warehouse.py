@@ -81,10 +81,10 @@ class SparkWarehouse(Warehouse):
         self._registered.append(view)
         return self.spark.table(view).select(*TABLES[name].columns)
 
-    def replace(self, name: str, rows: ir.Table, window: Window) -> Written:
+    def replace(self, name: str, rows: ir.Table, window: Window, *, in_order: bool = False) -> Written:
         """As in DuckDB; partitions are compared by count and by the sum of hashes of their rows as JSON."""
         if name not in DERIVED_TABLES:
-            return super().replace(name, rows, window)
+            return super().replace(name, rows, window, in_order=in_order)
         with self._staging() as staging:
             found = self._stage(rows.select(*TABLES[name].columns), staging)
             stored = self._contents(name, window)

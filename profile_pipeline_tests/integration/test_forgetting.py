@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
@@ -14,18 +15,20 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import numpy as np
 import pytest
 
 from profile_pipeline import build
 from profile_pipeline.cli import main
 from profile_pipeline.discovery import Patience, pending_days
-from profile_pipeline.errors import TransientError
+from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.forgetting.erasure import Stage, finish, forget
 from profile_pipeline.forgetting.identity import Identity
 from profile_pipeline.forgetting.order import exclusive, open_order
+from profile_pipeline.index.embedding import Progress
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.ingestion import ingest_changes
-from profile_pipeline.records.suppressions import hashed
+from profile_pipeline.records.suppressions import MARK, hashed
 from profile_pipeline.replay import replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.live import Span
@@ -263,6 +266,24 @@ def test_an_erasure_that_is_killed_after_each_stage_is_finished_by_the_next(home
     with deployment.instance:
         assert deployment.run("2024-01-13", assets=["raw_users"]).success
     assert_erased(home, never_there)
+
+
+class Refusing(BagOfWords):
+    """A model that refuses all texts, in words that name the person."""
+
+    def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
+        raise PipelineError(f"no vectors for friends of {NAME}")
+
+
+def test_an_index_that_cannot_be_made_without_them_is_removed_and_made_by_the_next_build(home: Path) -> None:
+    receipt = forget(settings_of(home), USER, Refusing())
+    assert receipt.problem is None
+    (why,) = (remark for remark in receipt.remarks if "index" in remark)
+    assert why.endswith(f"because a new one was refused: no vectors for friends of {MARK}")
+    assert IndexStore(home / "lancedb").open_latest() is None
+    assert naming(home) == set()
+    build_all(settings_of(home), WHOLE)
+    assert {row["user_id"] for row in indexed(home)} == {"bob", "carla"}
 
 
 def test_builds_and_other_erasures_are_kept_out_meanwhile(home: Path) -> None:

@@ -1,6 +1,6 @@
 """Features side by side: one row per touched user, live or deleted."""
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from profile_pipeline.profiles.assembly import user_profiles
@@ -13,12 +13,15 @@ from profile_pipeline.tables import (
     USER_PROFILES,
     Table,
 )
-from profile_pipeline_tests.stored_profiles import AS_OF, SARAH, Row, rows_of, table
+from profile_pipeline_tests.stored_profiles import AS_OF, SARAH, Row, rows_of, stored
 
+DAY = timedelta(days=1)
 KEY = {"partition_date": "date", "user_id": "string"}
-RECORD = {"email": "string", "name": "string", "time_zone": "string"} | {
-    name: type_ for name, (type_, _) in PROFILE_FIELDS.items()
-}
+RECORD = (
+    {"id": "string", "valid_from": "date", "valid_to": "date"}
+    | {"email": "string", "name": "string", "time_zone": "string"}
+    | {name: type_ for name, (type_, _) in PROFILE_FIELDS.items()}
+)
 FEATURES = {
     "event_features": EVENT_FEATURES,
     "message_features": MESSAGE_FEATURES,
@@ -34,12 +37,15 @@ def part(row: Row, types: dict[str, str]) -> Row:
 def assemble(touched: list[Row], live: list[Row], features: list[Row], without: tuple[str, ...] = ()) -> list[Row]:
     def feature_table(name: str, catalogued: Table):
         rows = [] if name in without else [part(row, catalogued.types) for row in features]
-        return table(rows, catalogued.types)
+        return stored(rows, catalogued.types)
 
     keys = [{"partition_date": row["partition_date"], "user_id": row["id"]} for row in touched]
     profiles = user_profiles(
-        table(keys, KEY),
-        table([part(row, KEY | RECORD) for row in live], KEY | RECORD),
+        stored(keys, KEY),
+        stored(
+            [row | {"valid_from": row["partition_date"], "valid_to": row["partition_date"] + DAY} for row in live],
+            RECORD,
+        ),
         **{name: feature_table(name, catalogued) for name, catalogued in FEATURES.items()},
     )
     return rows_of(profiles.order_by("id", "partition_date"))
