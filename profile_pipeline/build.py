@@ -133,7 +133,7 @@ def personalization_flags(warehouse: Warehouse, settings: Settings, window: Wind
 def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Assemble the touched users' profiles, and renew the SQL macros that read them."""
     # Loads a compiler, which would be a fifth of the time in which definitions load.
-    from profile_pipeline.profiles.sql import table_macros  # noqa: PLC0415
+    from profile_pipeline.profiles.sql import renew_macros  # noqa: PLC0415
 
     touched = in_window(warehouse, "touched_users", window)
     log = log_of(warehouse, "users")
@@ -149,8 +149,7 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
     with warehouse.tuned(disabled_optimizers="join_order"):
         computed = _replace(warehouse, "user_profiles", rows, window, in_order=True)
     with warehouse.transaction():
-        for statement in table_macros(settings.policy):
-            warehouse.connection.execute(statement).fetchall()
+        renew_macros(warehouse.connection, settings.policy)
     _note_written(warehouse, "user_profiles", window)
     return computed
 

@@ -1,12 +1,16 @@
 """Profiles and decisions for people with a SQL client.
 
 What belongs here: DuckDB table macros, compiled from the expressions that everything else reads, so that
-there is no second definition. What does not: running them.
+there is no second definition, and renewing them in a database. What does not: running them.
 """
 
+import hashlib
 from datetime import date
 from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import sqlglot.expressions as sge
@@ -25,10 +29,40 @@ PLACEHOLDER = date(9999, 12, 31)
 
 COMPILED_PLACEHOLDER = compiler.to_sqlglot(ibis.literal(PLACEHOLDER)).find(sge.Func)
 
+MACROS = ("profiles_as_of", "decisions_as_of")
+
+
+def renew_macros(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    """Create the macros where they are not there or follow from something else, as their comments say.
+
+    Compiling them takes longer than writing the profiles of a night.
+    """
+    stamp = macros_stamp(policy)
+    rows = connection.execute(
+        f"""SELECT comment FROM duckdb_functions()
+        WHERE database_name = current_database() AND function_name IN {MACROS} AND comment = '{stamp}'"""
+    ).fetchall()
+    if len(rows) == len(MACROS):
+        return
+    for name, statement in zip(MACROS, table_macros(policy), strict=True):
+        connection.execute(statement).fetchall()
+        connection.execute(f"COMMENT ON MACRO TABLE {name} IS '{stamp}'").fetchall()
+
+
+@cache
+def macros_stamp(policy: Policy) -> str:
+    """A digest of all that the macros follow from: the policy, this package's code, and what compiles it."""
+    digest = hashlib.sha256(policy.model_dump_json().encode())
+    for library in ("ibis-framework", "sqlglot"):
+        digest.update(version(library).encode())
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
 
 @cache
 def table_macros(policy: Policy) -> tuple[str, ...]:
-    """Statements that create `profiles_as_of(day)` and `decisions_as_of(day)` in DuckDB.
+    """Statements that create `profiles_as_of(day)` and `decisions_as_of(day)` in DuckDB, as in `MACROS`.
 
     They read `user_profiles`, take a date or its text, and need no setting or extension of the client. The
     policy is written into them, so they have to be created again when it changes.

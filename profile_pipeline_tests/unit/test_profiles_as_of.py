@@ -11,9 +11,10 @@ from profile_pipeline.policy import Policy
 from profile_pipeline.profiles.decisions import decisions_as_of
 from profile_pipeline.profiles.latest import latest_profiles
 from profile_pipeline.profiles.reading import with_clock
-from profile_pipeline.profiles.sql import PARAMETER, table_macros
+from profile_pipeline.profiles.sql import MACROS, PARAMETER, renew_macros
 from profile_pipeline.tables import CLOCK_FIELDS, USER_PROFILES
 from profile_pipeline.warehouse import open_warehouse
+from profile_pipeline_tests.memory_warehouse import fresh_warehouse
 from profile_pipeline_tests.stored_profiles import AS_OF, DELETED, INACTIVE, SARAH, fill, read, rows_of, table
 
 
@@ -88,8 +89,7 @@ def file_with_macros(tmp_path_factory: pytest.TempPathFactory) -> Path:
     later = SARAH | {"partition_date": date(2024, 3, 1), "name": "Sarah Later"}
     with open_warehouse(path) as warehouse:
         fill(warehouse, [SARAH, gone, later])
-        for statement in table_macros(Policy()):
-            warehouse.connection.execute(statement).fetchall()
+        renew_macros(warehouse.connection, Policy())
     return path
 
 
@@ -100,6 +100,23 @@ def test_a_plain_sql_client_reads_the_same_profiles(file_with_macros: Path, day:
         decisions = client.sql(f"SELECT * FROM decisions_as_of({day})").to_arrow_table().to_pylist()
     assert profiles == [read(SARAH)]
     assert decisions == rows_of(decisions_as_of(table([SARAH]), AS_OF))
+
+
+def test_macros_are_renewed_when_they_follow_from_something_else() -> None:
+    def texts() -> dict[str, str]:
+        return dict(connection.execute(f"SELECT {listed} WHERE function_name IN {MACROS}").fetchall())
+
+    listed = "function_name, macro_definition FROM duckdb_functions()"
+    with fresh_warehouse() as warehouse:
+        connection = warehouse.connection
+        renew_macros(connection, Policy())
+        first = texts()
+        renew_macros(connection, Policy(lapsed_after_days=31))
+        second = texts()
+        assert first["profiles_as_of"] != second["profiles_as_of"]
+        connection.execute("CREATE OR REPLACE MACRO decisions_as_of(day) AS TABLE SELECT 1")
+        renew_macros(connection, Policy(lapsed_after_days=31))
+        assert texts() == second
 
 
 def test_no_column_is_shadowed_by_the_macros_argument() -> None:
