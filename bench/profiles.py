@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas  # noqa: F401  # loaded late by PyArrow; imports are not measured, here as with the rivals
 
 from bench.environments import RivalMissing
 from bench.harness import Measured, WayFailed, measured
