@@ -53,7 +53,7 @@ def summarized(home: str, day: str) -> Generator[None, None, None]:
     settings = settings_of(home, start=day)
     window = Window(LAST_DAY, LAST_DAY)
     yield
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for step in ("user_summaries", "messaging_decisions"):
             pipeline.STEPS[step](warehouse, settings, window)
 
@@ -61,7 +61,7 @@ def summarized(home: str, day: str) -> Generator[None, None, None]:
 def indexed(home: str) -> Generator[None, None, dict[str, int]]:
     """The index once more after it was built; the texts embedded then."""
     settings = settings_of(home)
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
         yield
         report = pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
@@ -71,7 +71,7 @@ def indexed(home: str) -> Generator[None, None, dict[str, int]]:
 def home_with_summaries(bench: Bench) -> Path:
     """The warehouse of the last day, with profiles and their summaries."""
     home = day_home_with_profiles(bench)
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         is_complete = warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete")
     if not is_complete:
         # From the beginning, because another comparison may have repeated the profiles.
@@ -83,7 +83,7 @@ def home_with_summaries(bench: Bench) -> Path:
 def rows(bench: Bench) -> Iterator[Row]:
     """The rows of a size."""
     home = home_with_summaries(bench)
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         found = warehouse.connection.execute(
             f"SELECT text FROM user_summaries WHERE text IS NOT NULL ORDER BY hash(user_id) "
             f"LIMIT {min(MOST_TEXTS, bench.users // 10)}"

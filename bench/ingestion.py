@@ -26,7 +26,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     home = bench.empty("ingestion")
     source = bench.json_lines
     ours = measured(ingested, {"home": home, "source": source, "start": LAST_DAY}, runs=bench.runs)
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         records = sum(warehouse.scalar(f"SELECT count(*) FROM {table.name}") for table in RAW_TABLES.values())
     what = "ingestion of JSON Lines"
     rate = f"{records / ours.seconds:,.0f} records a second"

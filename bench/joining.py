@@ -24,7 +24,7 @@ FEATURES = ["number_of_events_attended", "total_messages_sent", "total_orders", 
 
 def looked_up(home: str) -> Generator[None, None, dict[str, Any]]:
     """The features of each touched user as of each day they were touched on; rows, and the sum of each column."""
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         profiles = warehouse.table("user_profiles")
         following = _.partition_date.lead().over(ibis.window(group_by="id", order_by="partition_date"))
         facts = profiles.select(
@@ -71,7 +71,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 def export(home: Path, folder: Path) -> dict[str, Path]:
     """Features and pairs as the Parquet files that Feast asks for."""
     features, pairs = folder / "features.parquet", folder / "pairs.parquet"
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         for query, target in (
             (f"SELECT id AS user_id, partition_date AS day, {', '.join(FEATURES)} FROM user_profiles", features),
             ("SELECT user_id, partition_date AS day FROM touched_users", pairs),

@@ -136,7 +136,7 @@ def compute(warehouse: Warehouse, settings: Settings, window: Window) -> None:
 @contextmanager
 def opened(settings: Settings, memory: str | None) -> Iterator[Warehouse]:
     """The warehouse, within so much memory; by default as much as DuckDB takes by itself."""
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         if memory:
             warehouse.connection.execute(f"SET memory_limit = '{memory}'").fetchall()
         yield warehouse

@@ -70,7 +70,7 @@ def ingest(uri: str, database: str) -> Generator[None, None, dict[str, Any]]:
     yield
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(_env_file=None, home=Path(home), mongodb_uri=uri, mongodb_database=database)
-        with open_warehouse(settings.warehouse_path) as warehouse:
+        with open_warehouse(settings) as warehouse:
             ingested = raw(warehouse, settings, Window(LAST_DAY, LAST_DAY), "users")
         assert ingested.extracted is not None
         return {"documents": ingested.extracted.documents}

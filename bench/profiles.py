@@ -69,7 +69,7 @@ def ingested(home: str, source: str, start: str) -> Generator[None, None, None]:
     settings = settings_of(home, source, start)
     settings.warehouse_path.unlink(missing_ok=True)
     yield
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for kind in RAW_TABLES:
             pipeline.raw(warehouse, settings, Window(settings.start_date, LAST_DAY), kind)
 
@@ -78,11 +78,11 @@ def computed(home: str, day: str) -> Generator[None, None, None]:
     """The profiles of a day, in a warehouse that holds the logs only."""
     window = Window(date.fromisoformat(day), date.fromisoformat(day))
     for name in PROFILE_STEPS:
-        with open_warehouse(settings_of(home).warehouse_path) as warehouse:
+        with open_warehouse(settings_of(home)) as warehouse:
             warehouse.connection.execute(f"TRUNCATE {name}").fetchall()
     settings = settings_of(home, start=day)
     yield
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for name in PROFILE_STEPS:
             pipeline.STEPS[name](warehouse, settings, window)
 
@@ -97,7 +97,7 @@ def built(home: str, source: str, start: str, end: str) -> Generator[None, None,
         wall[name], cpu[name] = time.perf_counter(), time.process_time()
 
     yield
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         pipeline.build(warehouse, settings, Window(date.fromisoformat(start), date.fromisoformat(end)), finished)
     logs = [*pipeline.RAW_STEPS][-1]
     return {
@@ -110,9 +110,9 @@ def night(home: str, records: str, day: str) -> Generator[None, None, dict[str, 
     """All steps of a day, on a warehouse that holds all days before."""
     settings = settings_of(home, records)
     yield
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         pipeline.build(warehouse, settings, Window(date.fromisoformat(day), date.fromisoformat(day)))
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         return {"touched": warehouse.scalar("SELECT count(*) FROM touched_users WHERE partition_date = ?", day)}
 
 
@@ -150,7 +150,7 @@ def day_home(bench: Bench) -> Path:
 def day_home_with_profiles(bench: Bench) -> Path:
     """The same with the profiles of that day."""
     home = day_home(bench)
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         is_empty = not warehouse.scalar("SELECT count(*) FROM user_profiles")
     if is_empty:
         measured(computed, {"home": home, "day": LAST_DAY})
@@ -202,7 +202,7 @@ def export_log(home: Path) -> Path:
     log = home / "log"
     if not log.is_dir():
         log.mkdir()
-        with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+        with open_warehouse(settings_of(home), read_only=True) as warehouse:
             for kind, table in RAW_TABLES.items():
                 warehouse.connection.execute(
                     f"COPY (SELECT * EXCLUDE (document, content_hash, source) FROM {table.name}) "

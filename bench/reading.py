@@ -22,7 +22,7 @@ MOST_SECONDS = 10.0
 def repeated(home: str, profiles: int) -> Generator[None, None, None]:
     """Repeat the profiles of a warehouse under other keys until there are at least so many."""
     yield
-    with open_warehouse(settings_of(home).warehouse_path) as warehouse:
+    with open_warehouse(settings_of(home)) as warehouse:
         times = -(-profiles // warehouse.scalar("SELECT count(*) FROM user_profiles"))
         warehouse.connection.execute(
             "INSERT INTO user_profiles SELECT p.* REPLACE (id || '_' || copy AS id) "
@@ -33,7 +33,7 @@ def repeated(home: str, profiles: int) -> Generator[None, None, None]:
 def told(home: str, day: str) -> Generator[None, None, dict[str, int]]:
     """Write every profile's summary, decision and reasons as of a day to Parquet."""
     settings = settings_of(home)
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         profiles = profiles_as_of(warehouse.table("user_profiles"), date.fromisoformat(day), settings.policy)
         read = profiles.select("id", "summary", "decision", "decision_reasons")
         yield
@@ -46,7 +46,7 @@ def told(home: str, day: str) -> Generator[None, None, dict[str, int]]:
 def copied(home: str) -> Generator[None, None, None]:
     """Write the stored profiles to Parquet as they are."""
     settings = settings_of(home)
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         yield
         warehouse.connection.execute(f"COPY user_profiles TO '{settings.home}/copied.parquet'").fetchall()
 

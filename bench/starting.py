@@ -61,5 +61,5 @@ def functions(home: str, source: str, start: str, end: str) -> Generator[None, N
         mongodb_uri=None,
         airtable_api_key=None,
     )
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         build(warehouse, settings, days)

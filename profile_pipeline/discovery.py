@@ -124,7 +124,7 @@ def known(settings: Settings, sources: Mapping[str, str], counted: Collection[st
     """
     if not settings.warehouse_path.exists():
         return Known()
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         tables = {name for (name,) in warehouse.connection.execute("SHOW TABLES").fetchall()}
         if not tables >= NEEDED_TABLES:
             return Known()
@@ -243,7 +243,7 @@ def _screening(kind: str, rules: Rules, days: Window) -> Iterator[_Screening]:
 
 def _lacking(settings: Settings, kind: str, concerned: pa.Table, days: Window) -> tuple[date, ...]:
     """The days on which a run would add something of these screened documents."""
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         connection = warehouse.connection
         connection.register("concerned", concerned)
         # Of its own, because other documents are rejected into it.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from profile_pipeline.errors import PipelineError
@@ -18,6 +18,9 @@ from profile_pipeline.policy import Policy
 
 Engine = Literal["duckdb", "spark"]
 """What computes the derived tables."""
+
+LEAST_MEMORY = 1_000_000_000
+"""Bytes that DuckDB may hold, at the least: what reading records takes."""
 
 MongoKind = Literal["users", "orders", "events"]
 
@@ -124,6 +127,9 @@ class Settings(BaseSettings):
     engine: Engine = Field(
         "duckdb", description="What computes the derived tables: DuckDB in this process, or Spark (an extra)."
     )
+    memory_limit: ByteSize | None = Field(
+        None, description="What DuckDB may hold in memory, such as 8GB; by default 80 % of the machine's."
+    )
     policy: Policy = Field(Policy(), description="Thresholds; PROFILE_PIPELINE_POLICY__NAME sets one.")
 
     @field_validator("timezone")
@@ -131,6 +137,13 @@ class Settings(BaseSettings):
     def _known_timezone(cls, value: str) -> str:
         if value not in _time_zones():
             raise ValueError("no such time zone; use an IANA name such as Europe/Berlin")
+        return value
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _enough_memory(cls, value: ByteSize | None) -> ByteSize | None:
+        if value is not None and value < LEAST_MEMORY:
+            raise ValueError("DuckDB needs at least 1GB here; write a size such as 8GB")
         return value
 
     @cached_property

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -143,10 +142,10 @@ def verify(
         PipelineError: there is no warehouse, it holds no profiles, or the day is not computed or owes a recompute.
         TransientError: another process is writing the warehouse.
     """
-    with open_warehouse(settings.warehouse_path, read_only=True) as stored:
+    with open_warehouse(settings, read_only=True) as stored:
         owed = build.days_owed(stored)
         window = _window(_computed_days(stored), owed, day)
-    with _beside(settings.warehouse_path) as scratch:
+    with _beside(settings) as scratch:
         known = _choose_users(scratch, window, sample)
         _rebuild(scratch, settings, window, on_progress)
         on_progress("comparing")
@@ -179,16 +178,16 @@ def _window(computed: Window, owed: list[date], day: date | None) -> Window:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Warehouse]:
+def _beside(settings: Settings) -> Iterator[Warehouse]:
     """An empty warehouse in memory that sees the logs of a stored one; the latter is attached as `stored`."""
     with (
         tempfile.TemporaryDirectory() as spill,
-        on_connection(duckdb.connect(config={"temp_directory": spill})) as scratch,
+        on_connection(duckdb.connect(config={"temp_directory": spill}), memory_limit=settings.memory_limit) as scratch,
     ):
         try:
-            scratch.connection.execute(f"ATTACH {quoted(path)} AS stored (READ_ONLY)").fetchall()
+            scratch.connection.execute(f"ATTACH {quoted(settings.warehouse_path)} AS stored (READ_ONLY)").fetchall()
         except duckdb.Error as error:
-            raise cannot_open(path, error) from None
+            raise cannot_open(settings.warehouse_path, error) from None
         for table in RAW_TABLES.values():
             scratch.connection.execute(f"CREATE VIEW {table.name} AS FROM stored.{table.name}").fetchall()
         scratch.create_tables()

@@ -16,7 +16,7 @@ import ibis
 import ibis.expr.types as ir
 
 from profile_pipeline.errors import PipelineError, TransientError
-from profile_pipeline.settings import Engine
+from profile_pipeline.settings import Engine, Settings
 from profile_pipeline.tables import TABLES
 from profile_pipeline.window import Window
 
@@ -37,11 +37,18 @@ class Warehouse:
     reader that meets a writer gets a `TransientError`.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Wrap an open connection; `open_warehouse` opens one."""
+    def __init__(self, connection: duckdb.DuckDBPyConnection, memory_limit: int | None = None) -> None:
+        """Wrap an open connection; `open_warehouse` opens one.
+
+        Args:
+            connection: to the database with the tables.
+            memory_limit: bytes that DuckDB may hold; nothing for its own default.
+        """
         # Ibis still writes lambdas as `x -> …`.
         connection.execute("SET lambda_syntax = 'ENABLE_SINGLE_ARROW'")
         self.connection = connection
+        self._options = {} if memory_limit is None else {"memory_limit": f"{memory_limit}B"}
+        self._set(self._options)
         self.ibis = ibis.duckdb.from_connection(connection)
         # Ibis asks for the columns of a table each time.
         self._tables: dict[str, ir.Table] = {}
@@ -101,13 +108,17 @@ class Warehouse:
     @contextmanager
     def tuned(self, **options: str) -> Iterator[None]:
         """DuckDB's options of these names set for the block."""
-        for name, value in options.items():
-            self.connection.execute(f"SET {name} = '{value}'").fetchall()
+        self._set(options)
         try:
             yield
         finally:
             for name in options:
                 self.connection.execute(f"RESET {name}").fetchall()
+            self._set(self._options)
+
+    def _set(self, options: dict[str, str]) -> None:
+        for name, value in options.items():
+            self.connection.execute(f"SET {name} = '{value}'").fetchall()
 
     def release_caches(self) -> None:
         """Drop what expressions cached.
@@ -209,13 +220,14 @@ def column_types(name: str) -> dict[str, str]:
 
 
 @contextmanager
-def open_warehouse(path: Path, *, engine: Engine = "duckdb", read_only: bool = False) -> Iterator[Warehouse]:
+def open_warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[Warehouse]:
     """Open the warehouse, creating it with its tables unless it is only to be read, for which any engine will do.
 
     Raises:
         PipelineError: it is to be read and is not there, or the file is no DuckDB database.
         TransientError: another process is writing it.
     """
+    path = settings.warehouse_path
     if read_only and not path.exists():
         raise PipelineError(f"there is no warehouse at {path} yet; run `profile-pipeline build` first")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,21 +235,24 @@ def open_warehouse(path: Path, *, engine: Engine = "duckdb", read_only: bool = F
         connection = duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
         raise cannot_open(path, error) from None
-    with on_connection(connection, "duckdb" if read_only else engine) as warehouse:
+    engine: Engine = "duckdb" if read_only else settings.engine
+    with on_connection(connection, engine, settings.memory_limit) as warehouse:
         if not read_only:
             warehouse.create_tables()
         yield warehouse
 
 
 @contextmanager
-def on_connection(connection: duckdb.DuckDBPyConnection, engine: Engine = "duckdb") -> Iterator[Warehouse]:
+def on_connection(
+    connection: duckdb.DuckDBPyConnection, engine: Engine = "duckdb", memory_limit: int | None = None
+) -> Iterator[Warehouse]:
     """The warehouse on a connection, which is closed at the end of the block.
 
     Raises:
         PipelineError: the engine is not installed.
     """
     try:
-        warehouse = _warehouse_class(engine)(connection)
+        warehouse = _warehouse_class(engine)(connection, memory_limit)
     except BaseException:
         connection.close()
         raise

@@ -79,12 +79,12 @@ class Deployment:
         )
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             return warehouse.records(query)
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Every table with its rows, in an order that does not depend on when they were written."""
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             names = [name for (name,) in warehouse.connection.execute("SHOW TABLES").fetchall()]
             return {name: warehouse.records(f"SELECT * FROM {name} ORDER BY ALL") for name in names}
 

@@ -68,18 +68,18 @@ def run(settings: Settings, window: Window, *, skip_index: bool = False) -> Step
     if finish(settings, embedder):
         _remark("an erasure that was broken off is finished")
     with Steps() as steps:
-        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+        with open_warehouse(settings) as warehouse:
             missing, withheld = _fill(warehouse, settings, window, steps)
         if not skip_index:
             # Only reads: embedding may take long, and others should be able to read meanwhile.
-            with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+            with open_warehouse(settings, read_only=True) as warehouse:
                 _index(warehouse, settings, embedder, steps)
     _remark(f"{window} took {steps.seconds:.1f} s", label="built")
     for kind in missing:
         _remark(f"there is no file of {kind} in {settings.source_dir}; none were read")
     if withheld:
         _remark(f"{withheld:,} records of people who were erased were kept out")
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         _remark_on_gaps(warehouse, settings)
     return steps
 

@@ -68,7 +68,7 @@ def demo(settings: Settings) -> None:
         )
     settings = demo_settings(settings)
     _materialize(settings, SAMPLE_DAYS)
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         _show_profile(warehouse, settings)
         _show_decisions(warehouse)
     print(f'\nWho is nearest to "{QUESTION}":\n')

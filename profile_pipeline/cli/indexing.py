@@ -94,7 +94,7 @@ def show_state(settings: Settings, format: Format) -> None:
     embedder = SentenceTransformerEmbedder(settings.embedding_model)
     with (
         Console(stderr=True).status("loading the model and comparing"),
-        open_warehouse(settings.warehouse_path, read_only=True) as warehouse,
+        open_warehouse(settings, read_only=True) as warehouse,
     ):
         state = build.verify_index(warehouse, settings, embedder)
     print(

@@ -178,7 +178,7 @@ def show_quarantine(
     Raises:
         PipelineError: there is no warehouse.
     """
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         rows = _quarantined(warehouse)
         if not resolved:
             rows = rows.filter(_.resolution.isnull())
@@ -203,7 +203,7 @@ def _reading(settings: Settings, as_of: date | None) -> Iterator[tuple[Warehouse
     A day after the last computed one is as good as any: the clock moves on over what is known. A remark says
     so if what is known is out of date.
     """
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         last = build.last_computed_day(warehouse)
         day = as_of or last
         first = first_computed_day(warehouse)

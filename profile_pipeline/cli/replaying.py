@@ -45,7 +45,7 @@ def replay_quarantine(settings: Settings, day: date | None, kind: str | None, fo
         raise PipelineError(
             f"there is no warehouse at {settings.warehouse_path} yet; run `profile-pipeline build` first"
         )
-    with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+    with open_warehouse(settings) as warehouse:
         done = replay(warehouse, settings, day, kind)
         _remark_on_profiles(warehouse, day, done)
     rows = [

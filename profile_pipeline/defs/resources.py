@@ -24,6 +24,7 @@ class WarehouseResource(DuckDBResource):
     """The DuckDB file; opening it waits a while for another process to let go of it."""
 
     engine: Engine = "duckdb"
+    memory_limit: int | None = None
 
     @contextmanager
     def open(self) -> Iterator[Warehouse]:
@@ -33,7 +34,7 @@ class WarehouseResource(DuckDBResource):
                 connection = stack.enter_context(self.get_connection())
             except duckdb.Error as error:
                 raise cannot_open(self.database, error) from None
-            warehouse = stack.enter_context(on_connection(connection, self.engine))
+            warehouse = stack.enter_context(on_connection(connection, self.engine, self.memory_limit))
             warehouse.create_tables()
             yield warehouse
 
@@ -64,7 +65,9 @@ def resources() -> dg.Definitions:
     return dg.Definitions(
         resources={
             "settings": SETTINGS,
-            "warehouse": WarehouseResource(database=str(SETTINGS.warehouse_path), engine=SETTINGS.engine),
+            "warehouse": WarehouseResource(
+                database=str(SETTINGS.warehouse_path), engine=SETTINGS.engine, memory_limit=SETTINGS.memory_limit
+            ),
             "embedder": EmbedderResource(model=SETTINGS.embedding_model),
             "systems": Systems(),
         }

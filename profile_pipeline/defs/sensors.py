@@ -103,5 +103,5 @@ def _computed_days(settings: Settings) -> list[date]:
     """The days with profiles, however they were computed; the warehouse knows those of the command line, too."""
     if not settings.warehouse_path.exists():
         return []
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         return [row["partition_date"] for row in warehouse.records("SELECT partition_date FROM computed_days")]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index
-from profile_pipeline.forgetting.history import purge_history
+from profile_pipeline.forgetting.history import databases, purge_history
 from profile_pipeline.forgetting.identity import Identity, identify, unseen
 from profile_pipeline.forgetting.order import Order, exclusive, open_order, order_path
 from profile_pipeline.forgetting.purge import purge, recompute
@@ -143,7 +143,7 @@ def finish(settings: Settings, embedder: Embedder, on_stage: OnStage = lambda st
 def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
     people, stranger, known = erased_people(settings), unseen(settings, user), None
     if settings.warehouse_path.exists():
-        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+        with open_warehouse(settings) as warehouse:
             known = identify(warehouse, settings, user)
     hashes = {hashed(list_key(settings), each) for each in stranger.hashed_as} if people else set()
     before = [each for each in people if hashes & set(each.hashes)]
@@ -199,20 +199,20 @@ def _purge_exports(settings: Settings, order: Order, embedder: Embedder) -> None
 def _purge(settings: Settings, order: Order, embedder: Embedder) -> None:
     suppressions = load_suppressions(settings)
     if suppressions is not None and settings.warehouse_path.exists():
-        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+        with open_warehouse(settings) as warehouse:
             purge(warehouse, settings, order, suppressions)
 
 
 def _recompute(settings: Settings, order: Order, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
-        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+        with open_warehouse(settings) as warehouse:
             recompute(warehouse, settings, order)
             purge_engine_files(warehouse, settings, order)
 
 
 def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
-        with open_warehouse(settings.warehouse_path, engine=settings.engine) as warehouse:
+        with open_warehouse(settings) as warehouse:
             compact(warehouse, settings)
         # What a process that was killed spilled is of nobody's use.
         shutil.rmtree(settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.tmp"), ignore_errors=True)
@@ -221,7 +221,7 @@ def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
 def _purge_index(settings: Settings, order: Order, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
         # Only reads: embedding may take long, and others should be able to read meanwhile.
-        with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+        with open_warehouse(settings, read_only=True) as warehouse:
             purge_index(warehouse, settings, embedder, order)
 
 
@@ -255,7 +255,7 @@ def _receipt(settings: Settings, order: Order) -> Receipt:
         {place: {name: count for name, count in counts.items() if count} for place, counts in order.done.items()},
         found.files,
         [*order.remarks, *([f"names that others have, by the final scan: {found.shared}"] if found.shared else [])],
-        [*_sources(settings), *(f"{folder}, which is not this home's own" for folder in found.skipped), BACKUPS],
+        [*_out_of_reach(settings), *(f"{folder}, which is not this home's own" for folder in found.skipped), BACKUPS],
         found.left,
     )
 
@@ -266,14 +266,19 @@ def receipt_path(settings: Settings, receipt: Receipt) -> Path:
     return settings.erasure_path / "receipts" / f"{moment}-{receipt.person[:12]}.json"
 
 
-def _sources(settings: Settings) -> list[str]:
-    """The sources, which are read only."""
+def _out_of_reach(settings: Settings) -> list[str]:
+    """The sources, which are read only, and a history of runs that is not in the home."""
     told = "still has what it had; the suppression list keeps it from coming back"
     systems = [f"the source folder {settings.source_dir}, which {told}"]
     if settings.mongodb_uri:
         systems.append(f"MongoDB, which {told}")
     if settings.airtable_api_key:
         systems.append(f"Airtable, which {told}")
+    if not any(databases(settings.home / "dagster")):
+        systems.append(
+            "the history of Dagster's runs, if it is in a database of yours: previews and errors in events may name "
+            "the person"
+        )
     return systems
 
 

@@ -63,7 +63,7 @@ def scan(settings: Settings, needles: Needles) -> Scan:
     tables: list[str] = []
     if settings.warehouse_path.exists():
         # Closed before its file is read: closing a file gives up the locks that this process has on it.
-        with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+        with open_warehouse(settings, read_only=True) as warehouse:
             shared = names_within(warehouse, CALLED_BY, needles.texts)
             needles = Needles(set(needles.texts) - shared)
             ambiguous = _parts_of_longer_words(warehouse, needles)

@@ -39,9 +39,9 @@ class Content(NamedTuple):
 class SparkWarehouse(Warehouse):
     """A warehouse in a file of DuckDB, whose derived tables Spark computes."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Wrap an open connection to a file; Spark starts when something is first computed."""
-        super().__init__(connection)
+    def __init__(self, connection: duckdb.DuckDBPyConnection, memory_limit: int | None = None) -> None:
+        """Wrap an open connection to a file; Spark starts when something is first computed, with its own memory."""
+        super().__init__(connection, memory_limit)
         ((path,),) = connection.execute(
             "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
         ).fetchall()

@@ -132,7 +132,7 @@ class Watched(Deployment):
     def ingest(self, start: str = "2024-01-01", end: str = LAST) -> None:
         """As if a run had brought these days up to date."""
         window = Window(date.fromisoformat(start), date.fromisoformat(end))
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             for kind in self.kinds:
                 with closing(self.open(kind, self.settings)) as source:
                     ingest_changes(warehouse, source, kind, window, self.settings)
@@ -314,7 +314,7 @@ def test_a_look_reads_what_changed_since_the_one_before_less_the_overlap(watched
 
 def test_a_recompute_that_is_owed_is_asked_for_though_nothing_changed(watched: Watched) -> None:
     watched.source.put("users", id="bob", email="bob@x.org", created_at="2024-01-07T10:00:00")
-    with open_warehouse(watched.settings.warehouse_path) as warehouse:
+    with open_warehouse(watched.settings) as warehouse:
         window = Window(date(2024, 1, 7), date(2024, 1, 7))
         ingest_changes(warehouse, watched.source, "users", window, watched.settings)
     request = watched.request()

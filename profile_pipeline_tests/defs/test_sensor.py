@@ -91,7 +91,7 @@ class Watched(Deployment):
 
     def computed(self, *days: str) -> None:
         """As if these days had been computed, in Dagster or not."""
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             for day in days:
                 warehouse.connection.execute("INSERT INTO computed_days VALUES (?, 1, [], true)", [day]).fetchall()
 

@@ -32,7 +32,7 @@ def test_a_sound_warehouse_passes_and_a_faulty_one_is_told_with_its_differences(
     assert (told["days_owed"], told["differences"]) == (0, "nothing differs")
     assert "| user_profiles |" in told["tables"]
 
-    with open_warehouse(copy.settings.warehouse_path) as warehouse:
+    with open_warehouse(copy.settings) as warehouse:
         warehouse.connection.execute("UPDATE user_profiles SET age = 99 WHERE partition_date = '2024-02-05'").fetchall()
     run = weekly(copy, users=None)
     (checked,) = run.checks().values()

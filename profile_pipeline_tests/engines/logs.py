@@ -49,11 +49,10 @@ class Home:
             mongodb_uri=None,
             airtable_api_key=None,
         )
-        self.engine = engine
 
     def append(self, log: Log) -> None:
         """Add rows to the logs."""
-        with open_warehouse(self.settings.warehouse_path, engine=self.engine) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             for kind, table in RAW_TABLES.items():
                 warehouse.connection.register("given", arrow(log.get(kind, []), table.types))
                 warehouse.connection.execute(f"INSERT INTO {table.name} SELECT * FROM given").fetchall()
@@ -63,13 +62,13 @@ class Home:
         """Run the steps that follow from the logs, each by itself as Dagster does."""
         done = {}
         for name, step in STEPS.items():
-            with open_warehouse(self.settings.warehouse_path, engine=self.engine) as warehouse:
+            with open_warehouse(self.settings) as warehouse:
                 done[name] = step(warehouse, self.settings, Window(start, end)).written
         return done
 
     def rows(self, relation: str, order: str = "ALL") -> Rows:
         """Rows as DuckDB reads them."""
-        with open_warehouse(self.settings.warehouse_path, read_only=True) as warehouse:
+        with open_warehouse(self.settings, read_only=True) as warehouse:
             return warehouse.connection.sql(f"FROM {relation} ORDER BY {order}").to_arrow_table().to_pylist()
 
     def tables(self) -> dict[str, Rows]:

@@ -10,7 +10,7 @@ from typing import Any
 import ibis
 import pytest
 
-from profile_pipeline.settings import Engine
+from profile_pipeline.settings import Engine, Settings
 from profile_pipeline.tables import RAW_TABLES, TOUCHED_USERS
 from profile_pipeline.warehouse import Warehouse, Written, open_warehouse
 from profile_pipeline.window import Window
@@ -30,7 +30,7 @@ CY: Row = {"partition_date": SECOND, "user_id": "cy", "touched_by": ["user"]}
 
 @contextmanager
 def opened(home: Path, engine: Engine = "spark") -> Iterator[Warehouse]:
-    with open_warehouse(home / "warehouse.duckdb", engine=engine) as warehouse:
+    with open_warehouse(Settings(_env_file=None, home=home, engine=engine)) as warehouse:
         yield warehouse
 
 

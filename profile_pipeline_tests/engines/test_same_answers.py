@@ -49,7 +49,7 @@ def from_files(folder: Path, source: Path, window: Window) -> Both:
     homes = both(folder)
     values = {"home": folder / "duckdb", "source_dir": source, "start_date": window.start, "timezone": "UTC"}
     read = Settings(**values, mongodb_uri=None, airtable_api_key=None)
-    with open_warehouse(read.warehouse_path) as warehouse:
+    with open_warehouse(read) as warehouse:
         for kind in RAW_STEPS.values():
             raw(warehouse, read, window, kind)
     shutil.copytree(folder / "duckdb", folder / "spark")
@@ -81,8 +81,7 @@ def test_the_worked_example_comes_out_exactly(example: Both) -> None:
 
 @pytest.mark.parametrize("day", [date(2024, 2, 5), date(2024, 2, 10), date(2024, 5, 31)])
 def test_reading_as_of_a_day_is_the_same_in_spark(example: Both, day: date) -> None:
-    path = example.spark.settings.warehouse_path
-    with open_warehouse(path, engine="spark") as warehouse:
+    with open_warehouse(example.spark.settings) as warehouse:
         stored = warehouse.engine_table("user_profiles")
         for name, read in (
             ("profiles_as_of", profiles_as_of(stored, day, Policy())),

@@ -58,7 +58,7 @@ def test_the_command_line_builds_and_reads(
     assert {row["user_id"] for row in json.loads(capsys.readouterr().out)} == {"u1", "u2"}
     # Computes them anew in DuckDB.
     assert main(["verify"]) == 0
-    with open_warehouse(deployment.settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(deployment.settings, read_only=True) as warehouse:
         assert warehouse.scalar("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'user_profiles'") == 0
         assert warehouse.records("SELECT max(partition_date) AS last FROM user_profiles") == [
             {"last": date(2024, 1, 2)}

@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("bench")
     settings = settings_of(home, ROOT / "data" / "sample")
     window = Window(settings.start_date, DAYS[-1])
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for kind in RAW_TABLES:
             pipeline.raw(warehouse, settings, window, kind)
         for name in PROFILE_STEPS:

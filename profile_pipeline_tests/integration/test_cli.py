@@ -88,7 +88,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert told.code == 0, told.err
     (folder / "told.json").write_text(json.dumps(vars(told)))
     settings = Settings(home=folder / "home")
-    with open_warehouse(settings.warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings, read_only=True) as warehouse:
         build.profile_index(warehouse, settings, BagOfWords(model_identity()))
     return folder
 
@@ -272,7 +272,7 @@ def mended(built: Path, fresh: Terminal) -> Terminal:
     """Beside a copy of what is built, with an order in quarantine that is valid by now."""
     shutil.copytree(built / "home", fresh.folder / "home")
     order = json.dumps({"id": "order_y", "user_id": "user_001", "amount": 7, "date": "2024-02-01"})
-    with open_warehouse(fresh.folder / "home" / "warehouse.duckdb") as warehouse:
+    with open_warehouse(Settings(_env_file=None, home=fresh.folder / "home")) as warehouse:
         warehouse.connection.execute(
             "INSERT INTO quarantine BY NAME SELECT DATE '2024-02-01' AS partition_date, 'orders' AS kind, "
             "'order_y' AS record_id, 'it was' AS reason, ? AS document, md5(document) AS content_hash, "
@@ -451,7 +451,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(fresh: Terminal) -> None:
 
 def test_a_day_that_owes_a_recompute_is_remarked_on(terminal: Terminal, fresh: Terminal) -> None:
     shutil.copytree(terminal.folder / "home", fresh.folder / "home")
-    with open_warehouse(fresh.folder / "home" / "warehouse.duckdb") as warehouse:
+    with open_warehouse(Settings(_env_file=None, home=fresh.folder / "home")) as warehouse:
         warehouse.connection.execute(
             "UPDATE computed_days SET is_complete = false WHERE partition_date = '2024-01-05'"
         ).fetchall()

@@ -33,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(indexing, "SentenceTransformerEmbedder", lambda name: BagOfWords())
     settings = Settings(_env_file=None)
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for day in (date(2024, 1, 1), date(2024, 1, 2)):
             build.build(warehouse, settings, Window(day, day))
             build.profile_index(warehouse, settings, BagOfWords())

@@ -35,7 +35,7 @@ MOMENTS = [("raw_messages", 0.1), ("touched_users", 0.3), ("personalization_flag
 
 def run(home: Path, window: Window) -> None:
     settings = settings_of(home)
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         build(warehouse, settings, window)
 
 
@@ -46,13 +46,13 @@ def killed(home: Path, step: str, *delay: float) -> int:
 
 
 def tables(home: Path) -> Tables:
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         names = [name for (name,) in warehouse.connection.execute("SHOW TABLES").fetchall()]
         return {name: warehouse.records(f"SELECT * FROM {name} ORDER BY ALL") for name in names}
 
 
 def owed(home: Path) -> list[date]:
-    with open_warehouse(settings_of(home).warehouse_path, read_only=True) as warehouse:
+    with open_warehouse(settings_of(home), read_only=True) as warehouse:
         return days_owed(warehouse)
 
 

@@ -35,11 +35,11 @@ class Place:
     def ingest(self, kind: str, *records: Any, window: Window = JANUARY) -> Ingested:
         lines = (record if isinstance(record, str) else json.dumps(record) for record in records)
         (self.settings.source_dir / f"{kind}.jsonl").write_text("\n".join(lines))
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             return ingest(warehouse, source_for(kind, self.settings), kind, window, self.settings)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             return warehouse.connection.execute(query).fetchall()
 
 
@@ -66,7 +66,7 @@ def test_shared_data_is_ingested_without_loss(
     if not SHARED.is_dir():
         pytest.skip("../shared is not there")
     settings = Settings(home=tmp_path, source_dir=SHARED / folder, start_date=window.start)
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for kind, table in RAW_TABLES.items():
             done = ingest(warehouse, source_for(kind, settings), kind, window, settings)
             count = counts.get(kind, 0)
@@ -221,7 +221,7 @@ def wait_after_writing(connection):
 ingestion._quarantine = wait_after_writing
 home = Path(sys.argv[1])
 settings = Settings(home=home, source_dir=home / "source", start_date=date(2024, 1, 1))
-with open_warehouse(settings.warehouse_path) as warehouse:
+with open_warehouse(settings) as warehouse:
     window = Window(date(2024, 1, 1), date(2024, 1, 31))
     ingestion.ingest(warehouse, source_for("users", settings), "users", window, settings)
 """

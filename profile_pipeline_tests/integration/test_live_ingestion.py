@@ -52,7 +52,7 @@ class Place:
         last = end or start
         self.source.now = datetime.fromisoformat(clock or f"2024-01-{last + 1:02}{NIGHT}")
         window = Window(date(2024, 1, start), date(2024, 1, last))
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             return ingest_changes(
                 warehouse, self.source, "users", window, self.settings, on_progress=self.progress.append
             )
@@ -61,12 +61,12 @@ class Place:
         """Ingest a day as a run does, with what follows a deletion."""
         self.source.now = datetime.fromisoformat(f"2024-01-{day + 1:02}{NIGHT}")
         window = Window(date(2024, 1, day), date(2024, 1, day))
-        with pytest.MonkeyPatch.context() as patch, open_warehouse(self.settings.warehouse_path) as warehouse:
+        with pytest.MonkeyPatch.context() as patch, open_warehouse(self.settings) as warehouse:
             patch.setattr("profile_pipeline.build.source_for", lambda kind, settings: self.source)
             build.raw(warehouse, self.settings, window, "users")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             return warehouse.connection.execute(query).fetchall()
 
     def log(self) -> list[str]:
@@ -410,7 +410,7 @@ def test_a_rejected_record_that_still_exists_is_not_deleted(place: Place) -> Non
 def test_records_of_another_source_are_left_alone(place: Place) -> None:
     place.settings.source_dir.mkdir()
     (place.settings.source_dir / "users.jsonl").write_text('{"id": "file", "email": "file@x.y"}')
-    with open_warehouse(place.settings.warehouse_path) as warehouse:
+    with open_warehouse(place.settings) as warehouse:
         files = FileSource.from_settings(place.settings)
         ingest(warehouse, files, "users", Window(date(2024, 1, 1), date(2024, 1, 1)), place.settings)
     place.put("a", created_at="2024-01-01T10:00:00")

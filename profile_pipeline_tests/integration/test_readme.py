@@ -74,7 +74,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         policy=Policy(min_golden_recall=0),
     )
     model = SentenceTransformerEmbedder(settings.embedding_model).model
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for window in (Window(date(2024, 1, 1), date(2024, 6, 29)), Window(date(2024, 6, 30), date(2024, 6, 30))):
             build.build(warehouse, settings, window)
             build.profile_index(warehouse, settings, BagOfWords(model, DIMENSION))

@@ -333,12 +333,12 @@ def test_documents_of_mongodb_are_read_as_they_are_mapped_now(place: Place) -> N
 
 
 def test_a_warehouse_made_before_replays_gets_their_columns_and_counts_from_0(tmp_path: Path) -> None:
-    path = tmp_path / "warehouse.duckdb"
-    with open_warehouse(path) as warehouse:
+    settings = Settings(_env_file=None, home=tmp_path)
+    with open_warehouse(settings) as warehouse:
         Place(tmp_path, warehouse).reject("orders", ORDER | {"amount": -1})
         for column in ("attempts", "resolution", "resolution_date"):
             warehouse.connection.execute(f"ALTER TABLE quarantine DROP COLUMN {column}").fetchall()
-    with open_warehouse(path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         place = Place(tmp_path / "again", warehouse)
         described = place.rows("SELECT column_name, column_type FROM (DESCRIBE quarantine)")
         assert {name for name, _ in described} == set(QUARANTINE.columns)
@@ -473,7 +473,7 @@ def test_profiles_have_a_record_from_the_day_of_its_replay_on(waiting: Deploymen
 def test_a_day_that_was_computed_before_its_replay_is_owed(waiting: Deployment, tmp_path: Path) -> None:
     deployment = waiting.copy(tmp_path / "copy")
     assert replayed_by_job(deployment, day="2024-01-03").success
-    with open_warehouse(deployment.settings.warehouse_path) as warehouse:
+    with open_warehouse(deployment.settings) as warehouse:
         assert build.days_owed(warehouse) == [date(2024, 1, 3)]
         build.build(warehouse, deployment.settings, Window(date(2024, 1, 3), date(2024, 1, 3)))
         assert build.days_owed(warehouse) == []

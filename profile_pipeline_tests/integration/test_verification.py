@@ -57,7 +57,7 @@ def built_in(folder: Path, *windows: Window) -> Settings:
     for kind, records in community().items():
         more = [RENAMED] if kind == "users" else []
         write(subject.source_dir, kind, [*records.values(), *more])
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         for window in windows:
             build.build(warehouse, subject, window)
     return subject
@@ -78,7 +78,7 @@ def subject(folder: Path, tmp_path: Path) -> Settings:
 
 
 def plant(subject: Settings, *statements: str) -> None:
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         for statement in statements:
             warehouse.connection.execute(statement).fetchall()
 
@@ -162,7 +162,7 @@ def test_what_it_says_to_build_mends_what_it_found(subject: Settings) -> None:
         "rows that do not follow from the logs: 1 of event_features, 1 of user_profiles; "
         f"`profile-pipeline build --from {day(2)} --to {day(4)}` computes them again"
     )
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         build.build(warehouse, subject, found.to_build)
     assert verify(subject).problem is None
 
@@ -207,14 +207,14 @@ def test_a_sample_is_of_so_many_users_the_same_ones_each_time(subject: Settings)
 def test_days_that_owe_a_recompute_are_named_and_not_looked_at(subject: Settings) -> None:
     late = {"id": "o9", "user_id": "u2", "amount": 3, "date": f"{day(3)}", "created_at": f"{day(3)}"}
     write(subject.source_dir, "orders", [late])
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         build.raw(warehouse, subject, Window(day(3), day(3)), "orders")
     found = verify(subject, sample=None)
     assert (found.window, found.owed, found.problem) == (Window(FIRST_DAY, day(2)), [day(3), day(4), LAST], None)
     assert verify(subject, day=day(2)).problem is None
     with pytest.raises(PipelineError, match=rf"{day(4)} cannot be verified, because {day(3)} to {LAST} is not up to"):
         verify(subject, day=day(4))
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         build.raw(warehouse, subject, Window(FIRST_DAY, FIRST_DAY), "users")
         warehouse.connection.execute("UPDATE computed_days SET log_sequence = 0").fetchall()
     with pytest.raises(PipelineError, match=rf"{FIRST_DAY} to {LAST} cannot be verified, because {FIRST_DAY}"):
@@ -223,7 +223,7 @@ def test_days_that_owe_a_recompute_are_named_and_not_looked_at(subject: Settings
 
 def test_users_last_touched_before_the_first_computed_day_are_not_missed(tmp_path: Path) -> None:
     subject = built_in(tmp_path, Window(day(4), LAST))
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         for kind in build.RAW_STEPS.values():
             build.raw(warehouse, subject, Window(FIRST_DAY, day(3)), kind)
         build.build(warehouse, subject, Window(day(4), LAST))
@@ -240,7 +240,7 @@ def test_without_a_warehouse_or_profiles_it_says_what_to_do_first(tmp_path: Path
     subject = settings_of(tmp_path)
     with pytest.raises(PipelineError, match="there is no warehouse at"):
         verify(subject)
-    with open_warehouse(subject.warehouse_path):
+    with open_warehouse(subject):
         pass
     with pytest.raises(PipelineError, match="holds no profiles yet"):
         verify(subject)

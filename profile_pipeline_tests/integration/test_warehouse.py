@@ -13,6 +13,7 @@ import pytest
 from ibis import _
 
 from profile_pipeline.errors import PipelineError, TransientError
+from profile_pipeline.settings import Settings
 from profile_pipeline.tables import TABLES
 from profile_pipeline.warehouse import Warehouse, Written, open_warehouse
 from profile_pipeline.window import Window
@@ -24,8 +25,14 @@ Row = tuple[int, str, str]
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
-    with open_warehouse(tmp_path / "warehouse.duckdb") as opened:
+def settings(tmp_path: Path) -> Settings:
+    """Settings for a home that is not there yet, whose name has words of an error that says nothing of it."""
+    return Settings(_env_file=None, home=tmp_path / "Could not unlock")
+
+
+@pytest.fixture
+def warehouse(settings: Settings) -> Iterator[Warehouse]:
+    with open_warehouse(settings) as opened:
         yield opened
 
 
@@ -115,11 +122,14 @@ def test_what_was_cached_is_not_taken_for_the_table_after_a_write(warehouse: War
     assert counts == [1, 2]
 
 
-def test_a_warehouse_that_is_written_by_another_process_may_be_tried_again(tmp_path: Path) -> None:
-    path = tmp_path / "warehouse.duckdb"
+def test_a_warehouse_that_is_written_by_another_process_may_be_tried_again(settings: Settings) -> None:
+    settings.home.mkdir()
     code = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
     writer = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(settings.warehouse_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert writer.stdin is not None
     assert writer.stdout is not None
@@ -127,16 +137,16 @@ def test_a_warehouse_that_is_written_by_another_process_may_be_tried_again(tmp_p
         assert writer.stdout.readline() == "open\n"
         for read_only in (False, True):
             with pytest.raises(TransientError, match="is in use by another process"):
-                open_warehouse(path, read_only=read_only).__enter__()
+                open_warehouse(settings, read_only=read_only).__enter__()
         writer.stdin.close()
         assert writer.wait(10) == 0
-    with open_warehouse(path) as opened:
+    with open_warehouse(settings) as opened:
         assert opened.scalar("SELECT count(*) FROM user_profiles") == 0
 
 
 def damaged(path: Path) -> None:
     """A warehouse whose blocks no longer have the checksums that they were written with."""
-    with open_warehouse(path) as opened:
+    with open_warehouse(Settings(_env_file=None, home=path.parent)) as opened:
         replace(opened, *OLD)
     content = bytearray(path.read_bytes())
     content[4096::7] = bytes(255 - byte for byte in content[4096::7])
@@ -152,35 +162,49 @@ def damaged(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("read_only", [False, True])
-def test_what_is_no_warehouse_is_named_and_not_tried_again(tmp_path: Path, make: Any, read_only: bool) -> None:
-    path = tmp_path / "Could not unlock" / "warehouse.duckdb"  # words of the path say nothing of the fault
-    path.parent.mkdir()
+def test_what_is_no_warehouse_is_named_and_not_tried_again(settings: Settings, make: Any, read_only: bool) -> None:
+    settings.home.mkdir()
+    path = settings.warehouse_path
     make(path)
     with pytest.raises(PipelineError, match="cannot be opened as a warehouse") as caught:
-        open_warehouse(path, read_only=read_only).__enter__()
+        open_warehouse(settings, read_only=read_only).__enter__()
     assert not isinstance(caught.value, TransientError)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_warehouse_is_not_created_by_a_reader(tmp_path: Path) -> None:
-    path = tmp_path / "home" / "warehouse.duckdb"
+def test_a_missing_warehouse_is_not_created_by_a_reader(settings: Settings) -> None:
     with pytest.raises(PipelineError, match=r"there is no warehouse at .* run `profile-pipeline build` first"):
-        open_warehouse(path, read_only=True).__enter__()
-    assert not path.parent.exists()
+        open_warehouse(settings, read_only=True).__enter__()
+    assert not settings.home.exists()
 
 
-def test_a_reader_cannot_write(tmp_path: Path) -> None:
-    path = tmp_path / "warehouse.duckdb"
-    with open_warehouse(path) as opened:
+@pytest.mark.parametrize("read_only", [False, True])
+def test_duckdb_holds_no_more_than_the_setting_says_before_and_after_ingestion(
+    settings: Settings, read_only: bool
+) -> None:
+    def limit(warehouse: Warehouse) -> object:
+        return warehouse.connection.execute("SELECT current_setting('memory_limit')").fetchone()
+
+    with open_warehouse(settings) as opened:
+        unlimited = limit(opened)
+    with open_warehouse(settings.model_copy(update={"memory_limit": 2 << 30}), read_only=read_only) as opened:
+        assert limit(opened) == ("2.0 GiB",) != unlimited
+        with opened.tuned(memory_limit="1GiB"):
+            assert limit(opened) == ("1.0 GiB",)
+        assert limit(opened) == ("2.0 GiB",)
+
+
+def test_a_reader_cannot_write(settings: Settings) -> None:
+    with open_warehouse(settings) as opened:
         replace(opened, *OLD)
-    with open_warehouse(path, read_only=True) as opened:
+    with open_warehouse(settings, read_only=True) as opened:
         assert stored(opened) == OLD
         with pytest.raises(duckdb.InvalidInputException):
             replace(opened, *OLD[:1])
 
 
 @pytest.mark.skipif(find_spec("pyspark") is not None, reason="PySpark is installed")
-def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(settings: Settings) -> None:
     with pytest.raises(PipelineError, match=r"pyspark is not installed; `pip install 'profile-pipeline\[spark\]'`"):
-        open_warehouse(tmp_path / "warehouse.duckdb", engine="spark").__enter__()
+        open_warehouse(settings.model_copy(update={"engine": "spark"})).__enter__()

@@ -45,7 +45,7 @@ def main() -> None:
             threading.Timer(float(rest[1]), kill).start()
 
     settings = settings_of(Path(home))
-    with open_warehouse(settings.warehouse_path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         build(warehouse, settings, Window(date.fromisoformat(first), date.fromisoformat(last)), on_progress)
 
 

@@ -54,7 +54,7 @@ def workplace() -> Iterator[tuple[Warehouse, Settings]]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         configured = Settings(home=home, source_dir=home, start_date=FIRST)
-        with open_warehouse(configured.warehouse_path) as warehouse:
+        with open_warehouse(configured) as warehouse:
             yield warehouse, configured
 
 

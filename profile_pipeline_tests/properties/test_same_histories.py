@@ -378,7 +378,7 @@ def test_the_worked_example_comes_out_exactly_through_mongodb_and_airtable(
     }
     with (
         airtable_server(tables={"messages": TYPES}, rate=None) as airtable,
-        open_warehouse(tmp_path / "warehouse.duckdb") as warehouse,
+        open_warehouse(Settings(_env_file=None, home=tmp_path)) as warehouse,
     ):
         live = Live(warehouse, tmp_path, mongodb, airtable, style)
         live.set_clock(datetime(2024, 1, 20, 12))

@@ -30,13 +30,13 @@ def run(subject: Settings, step: Step) -> None:
     for kind, records in step.documents.items():
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (subject.source_dir / f"{kind}.jsonl").write_text(lines)
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         build(warehouse, subject, step.window)
 
 
 def settle(subject: Settings) -> None:
     """Run the days owed; a day that was left out reads records on which later days depend."""
-    with open_warehouse(subject.warehouse_path) as warehouse:
+    with open_warehouse(subject) as warehouse:
         while owed := days_owed(warehouse):
             build(warehouse, subject, Window(owed[0], owed[-1]))
 

@@ -49,7 +49,7 @@ class Place:
 
     def ingest(self, kind: str = "users", last: date = LAST) -> None:
         window = Window(self.settings.start_date, last)
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             ingest_changes(warehouse, self.source, kind, window, self.settings)
 
     def find(self, kind: str = "users", place: str | None = None, patience: Patience | None = None) -> Found:
@@ -62,7 +62,7 @@ class Place:
 
     def held(self) -> set[tuple[date, str]]:
         """Each entry of the log and of the quarantine that names a day."""
-        with open_warehouse(self.settings.warehouse_path) as warehouse:
+        with open_warehouse(self.settings) as warehouse:
             return {
                 (row["partition_date"], str(row["entry"]))
                 for row in warehouse.records(
@@ -204,7 +204,7 @@ def test_without_a_warehouse_nothing_is_known(tmp_path: Path) -> None:
 
 
 def test_a_warehouse_from_before_live_sources_knows_nothing_of_them(place: Place) -> None:
-    with open_warehouse(place.settings.warehouse_path) as warehouse:
+    with open_warehouse(place.settings) as warehouse:
         warehouse.connection.execute("DROP TABLE watermarks").fetchall()
     assert known(place.settings, {"users": "memory:users"}) == Known()
 
@@ -212,7 +212,7 @@ def test_a_warehouse_from_before_live_sources_knows_nothing_of_them(place: Place
 def test_what_is_known_is_how_far_each_source_was_read_and_which_days_have_profiles_or_owe_them(place: Place) -> None:
     place.put("a", "b", created_at="2024-01-03T10:00:00")
     place.ingest()
-    with open_warehouse(place.settings.warehouse_path) as warehouse:
+    with open_warehouse(place.settings) as warehouse:
         warehouse.connection.execute(
             "INSERT INTO computed_days VALUES "
             "('2024-01-02', 0, [], true), ('2024-01-03', 0, [], true), ('2024-01-04', 2, [], true)"

@@ -29,7 +29,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def warehouse(settings: Settings) -> Iterator[Warehouse]:
-    with open_warehouse(settings.warehouse_path) as opened:
+    with open_warehouse(settings) as opened:
         for sequence, (key, email, name, day, is_deleted) in enumerate(USERS):
             at = datetime(2024, 1, day)
             insert(opened, "raw_users", id=key, email=email, name=name, partition_date=at.date(), changed_at=at,

@@ -12,6 +12,7 @@ from profile_pipeline.profiles.decisions import decisions_as_of
 from profile_pipeline.profiles.latest import latest_profiles
 from profile_pipeline.profiles.reading import with_clock
 from profile_pipeline.profiles.sql import MACROS, PARAMETER, renew_macros
+from profile_pipeline.settings import Settings
 from profile_pipeline.tables import CLOCK_FIELDS, USER_PROFILES
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline_tests.memory_warehouse import fresh_warehouse
@@ -84,13 +85,13 @@ def test_each_row_can_be_read_as_of_a_day_of_its_own() -> None:
 
 @pytest.fixture(scope="module")
 def file_with_macros(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("macros") / "warehouse.duckdb"
+    settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("macros"))
     gone = DELETED | {"id": "user_002", "partition_date": AS_OF}
     later = SARAH | {"partition_date": date(2024, 3, 1), "name": "Sarah Later"}
-    with open_warehouse(path) as warehouse:
+    with open_warehouse(settings) as warehouse:
         fill(warehouse, [SARAH, gone, later])
         renew_macros(warehouse.connection, Policy())
-    return path
+    return settings.warehouse_path
 
 
 @pytest.mark.parametrize("day", ["'2024-02-10'", "DATE '2024-02-10'", "make_date(2024, 2, 10)"])

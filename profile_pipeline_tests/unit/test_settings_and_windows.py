@@ -52,6 +52,8 @@ def test_the_environment_wins_over_the_file_and_an_empty_value_is_none(environme
         ("PROFILE_PIPELINE_POLICY__MAX_REJECTED_SHARE", "2", "is '2': "),
         ("PROFILE_PIPELINE_POLICY__COOLDOWN_DAYS", "soon", "is 'soon': "),
         ("PROFILE_PIPELINE_POLICY__COOLDOWN_DAY", "10", "is '10': "),
+        ("PROFILE_PIPELINE_MEMORY_LIMIT", "8", "is '8': DuckDB needs at least 1GB here; write a size such as 8GB"),
+        ("PROFILE_PIPELINE_MEMORY_LIMIT", "most", "is 'most': "),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_variable(
