@@ -276,7 +276,7 @@ def _out_of_reach(settings: Settings) -> list[str]:
         systems.append(f"Airtable, which {told}")
     if not any(databases(settings.home / "dagster")):
         systems.append(
-            "the history of Dagster's runs, if it is in a database of yours: previews and errors in events may name "
+            "the history of Dagster's runs, if it is in a database of yours: its events and configurations may name "
             "the person"
         )
     return systems
