@@ -15,6 +15,7 @@ from bench.suite import LAST_DAY, Bench
 from bench.table import Row, compared
 from bench.vectors import ClusteredEmbedder
 from profile_pipeline import build as pipeline
+from profile_pipeline.index.build import BuildReport
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder, model_folder
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
@@ -61,10 +62,15 @@ def summarized(home: str, day: str) -> Generator[None, None, None]:
 def indexed(home: str) -> Generator[None, None, dict[str, int]]:
     """The index once more after it was built; the texts embedded then."""
     settings = settings_of(home)
-    with open_warehouse(settings, read_only=True) as warehouse:
-        pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
-        yield
-        report = pipeline.profile_index(warehouse, settings, ClusteredEmbedder())
+
+    def brought_up_to_date() -> BuildReport:
+        with open_warehouse(settings, read_only=True) as warehouse:
+            indexable = pipeline.indexable(warehouse, settings)
+        return pipeline.profile_index(indexable, settings, ClusteredEmbedder())
+
+    brought_up_to_date()
+    yield
+    report = brought_up_to_date()
     return {"embedded": report.embedded, "rows": report.served.rows}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 from ibis import _
 
 from profile_pipeline import features, profiles
@@ -176,8 +177,31 @@ def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window
     return Computed(computed.rows_in, computed.written, export_decisions(warehouse, settings.exports_path, window.end))
 
 
+@dataclass(frozen=True)
+class Indexable:
+    """What the index should hold, taken out of the warehouse, which others may use while texts are embedded.
+
+    Attributes:
+        as_of: the latest day with profiles.
+        profiles: one row for each user, with the columns of `INPUT_SCHEMA`.
+    """
+
+    as_of: date
+    profiles: pa.Table
+
+
+def indexable(warehouse: Warehouse, settings: Settings) -> Indexable:
+    """Read what the index should hold as of the latest day with profiles.
+
+    Raises:
+        PipelineError: nothing is computed yet.
+    """
+    day = last_computed_day(warehouse)
+    return Indexable(day, _indexable_profiles(warehouse, day, settings.policy).to_pyarrow())
+
+
 def profile_index(
-    warehouse: Warehouse,
+    indexable: Indexable,
     settings: Settings,
     embedder: Embedder,
     *,
@@ -188,7 +212,7 @@ def profile_index(
     """Bring the index up to the latest day with profiles, and promote the version that results.
 
     Args:
-        warehouse: only read.
+        indexable: what it should hold.
         settings: where the index and its golden queries are, and what they have to find.
         embedder: the model.
         forgetting: leave no other version on disk, as `index.build.build`.
@@ -196,14 +220,13 @@ def profile_index(
         on_progress: told how many texts are embedded.
 
     Raises:
-        PipelineError: nothing is computed yet, or as `index.build.build`.
+        PipelineError: as `index.build.build`.
     """
-    day = last_computed_day(warehouse)
     return build_index(
         IndexStore(settings.index_path),
-        indexable_profiles(warehouse, day, settings.policy).to_pyarrow(),
+        indexable.profiles,
         embedder,
-        as_of=day,
+        as_of=indexable.as_of,
         golden=golden_queries(settings),
         kept_versions=settings.kept_index_versions,
         forgetting=forgetting,
@@ -241,17 +264,16 @@ class IndexState:
     problems: list[str]
 
 
-def verify_index(warehouse: Warehouse, settings: Settings, embedder: Embedder) -> IndexState:
+def verify_index(indexable: Indexable, settings: Settings, embedder: Embedder) -> IndexState:
     """Compare the served version with the profiles of the latest day, and ask it the golden queries.
 
     Raises:
-        PipelineError: nothing is computed or indexed yet, or the golden queries cannot be read.
+        PipelineError: nothing is indexed yet, or the golden queries cannot be read.
     """
-    store, day = IndexStore(settings.index_path), last_computed_day(warehouse)
+    store, day = IndexStore(settings.index_path), indexable.as_of
     served = served_or_error(store)
-    profiles = indexable_profiles(warehouse, day, settings.policy).to_pyarrow()
     # One version throughout: another may be promoted meanwhile.
-    health = verify(store, profiles, embedder, served.version)
+    health = verify(store, indexable.profiles, embedder, served.version)
     golden = golden_queries(settings)
     if served.model != embedder.model:
         problem = f"its model is {served.model}, and EMBEDDING_MODEL is {embedder.model}"
@@ -378,8 +400,8 @@ def last_computed_day(warehouse: Warehouse) -> date:
     return day
 
 
-def indexable_profiles(warehouse: Warehouse, day: date, policy: Policy) -> ir.Table:
-    """What the index should hold as of a day: the latest text of each user, with the profile that it tells of.
+def _indexable_profiles(warehouse: Warehouse, day: date, policy: Policy) -> ir.Table:
+    """The latest text of each user as of a day, with the profile that it tells of.
 
     A profile whose summary is missing, because its run broke off, does not take its user out of the index. Texts
     that an earlier release made otherwise are made anew, so that one index holds texts of one recipe.

@@ -71,9 +71,7 @@ def run(settings: Settings, window: Window, *, skip_index: bool = False) -> Step
         with open_warehouse(settings) as warehouse:
             missing, withheld = _fill(warehouse, settings, window, steps)
         if not skip_index:
-            # Only reads: embedding may take long, and others should be able to read meanwhile.
-            with open_warehouse(settings, read_only=True) as warehouse:
-                _index(warehouse, settings, embedder, steps)
+            _index(settings, embedder, steps)
     _remark(f"{window} took {steps.seconds:.1f} s", label="built")
     for kind in missing:
         _remark(f"there is no file of {kind} in {settings.source_dir}; none were read")
@@ -107,9 +105,11 @@ def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps
     return missing, sum(withheld)
 
 
-def _index(warehouse: Warehouse, settings: Settings, embedder: Embedder, steps: Steps) -> None:
+def _index(settings: Settings, embedder: Embedder, steps: Steps) -> None:
     steps.start("profile_index")
-    report = pipeline.profile_index(warehouse, settings, embedder, on_progress=steps.embedding)
+    with open_warehouse(settings, read_only=True) as warehouse:
+        indexable = pipeline.indexable(warehouse, settings)
+    report = pipeline.profile_index(indexable, settings, embedder, on_progress=steps.embedding)
     steps.finish("profile_index", report.served.rows, report.upserted + report.deleted, embedded=report.embedded)
 
 

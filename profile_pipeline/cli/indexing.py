@@ -92,11 +92,10 @@ def show_state(settings: Settings, format: Format) -> None:
         PipelineError: something is wrong with the version, or it is not there.
     """
     embedder = SentenceTransformerEmbedder(settings.embedding_model)
-    with (
-        Console(stderr=True).status("loading the model and comparing"),
-        open_warehouse(settings, read_only=True) as warehouse,
-    ):
-        state = build.verify_index(warehouse, settings, embedder)
+    with Console(stderr=True).status("loading the model and comparing"):
+        with open_warehouse(settings, read_only=True) as warehouse:
+            indexable = build.indexable(warehouse, settings)
+        state = build.verify_index(indexable, settings, embedder)
     print(
         f"version {state.served.version} with {state.health.rows:,} profiles, built as of {state.served.as_of}, "
         f"compared with the profiles as of {state.as_of}",

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from profile_pipeline.build import indexable
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index
 from profile_pipeline.forgetting.history import databases, purge_history
@@ -220,9 +221,10 @@ def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
 
 def _purge_index(settings: Settings, order: Order, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
-        # Only reads: embedding may take long, and others should be able to read meanwhile.
         with open_warehouse(settings, read_only=True) as warehouse:
-            purge_index(warehouse, settings, embedder, order)
+            is_computed = warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete") > 0
+            remaining = indexable(warehouse, settings) if is_computed else None
+        purge_index(remaining, settings, embedder, order)
 
 
 def _purge_history(settings: Settings, order: Order, embedder: Embedder) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from profile_pipeline.build import indexable_profiles, last_computed_day, profile_index
+from profile_pipeline.build import Indexable, profile_index
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.forgetting.order import Order
 from profile_pipeline.index.embedding import Embedder
@@ -91,8 +91,8 @@ def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -
     order.note("tables", removed=len(stale))
 
 
-def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, order: Order) -> None:
-    """Build the index anew, with no version before it.
+def purge_index(remaining: Indexable | None, settings: Settings, embedder: Embedder, order: Order) -> None:
+    """Build the index anew of those who remain, with no version before it.
 
     It is removed when nobody is left to be found, or when the new one is refused: what is served must not go on naming
     the person. The next build makes it again then.
@@ -104,8 +104,8 @@ def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, or
     if not settings.index_path.exists():
         return
     try:
-        if _is_anybody_indexable(warehouse, settings):
-            report = profile_index(warehouse, settings, embedder, forgetting=True)
+        if remaining is not None and remaining.profiles.num_rows:
+            report = profile_index(remaining, settings, embedder, forgetting=True)
             order.note("index", rewritten=report.served.rows)
             return
     except TransientError:
@@ -114,11 +114,3 @@ def purge_index(warehouse: Warehouse, settings: Settings, embedder: Embedder, or
         why = order.needles.redact(str(error))
         order.remarks.append(f"anything in the index, which is removed, because a new one was refused: {why}")
     IndexStore(settings.index_path).erase()
-
-
-def _is_anybody_indexable(warehouse: Warehouse, settings: Settings) -> bool:
-    if not warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete"):
-        return False
-    people = indexable_profiles(warehouse, last_computed_day(warehouse), settings.policy)
-    count: int = people.count().to_pyarrow().as_py()
-    return count > 0

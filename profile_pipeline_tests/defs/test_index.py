@@ -1,12 +1,17 @@
 """The index in Dagster: what its asset shows, what its check finds, and serving an earlier version again."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
+import numpy as np
 import pytest
 
+from profile_pipeline.index.embedding import Progress
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import promote, served_version
 from profile_pipeline_tests.deployment import Deployment, Run
@@ -55,6 +60,26 @@ def test_the_asset_shows_what_the_served_version_was_built_from(deployment: Depl
     assert (shown["text_recipe"], shown["weights_sha256"], shown["golden_recall"]) == (1, "no weights", 1)
     assert "| chess | 1.0 | u1 |  | u9 |" in shown["golden_queries"]
     assert f"| {shown['version']} | yes |" in shown["history"]
+
+
+def test_others_may_write_the_warehouse_while_texts_are_embedded(deployment: Deployment) -> None:
+    class Watching(BagOfWords):
+        """Opens the warehouse for writing from another process, as often as it embeds."""
+
+        written: ClassVar[list[int]] = []
+
+        def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
+            code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CREATE TABLE IF NOT EXISTS mine (a INT)')"
+            done = subprocess.run([sys.executable, "-c", code, str(deployment.settings.warehouse_path)], check=False)
+            self.written.append(done.returncode)
+            return super().embed(texts, on_progress)
+
+    watched = Deployment(deployment.settings.home, deployment.settings.source_dir, Watching())
+    assert watched.run("2024-01-01").success
+    assert set(Watching.written) == {0}
+    Watching.written.clear()
+    assert check(watched).passed
+    assert set(Watching.written) == {0}
 
 
 def test_a_version_that_answers_badly_fails_the_run_and_is_not_served(deployment: Deployment) -> None:

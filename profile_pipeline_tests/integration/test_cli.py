@@ -89,7 +89,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "told.json").write_text(json.dumps(vars(told)))
     settings = Settings(home=folder / "home")
     with open_warehouse(settings, read_only=True) as warehouse:
-        build.profile_index(warehouse, settings, BagOfWords(model_identity()))
+        build.profile_index(build.indexable(warehouse, settings), settings, BagOfWords(model_identity()))
     return folder
 
 

@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with open_warehouse(settings) as warehouse:
         for day in (date(2024, 1, 1), date(2024, 1, 2)):
             build.build(warehouse, settings, Window(day, day))
-            build.profile_index(warehouse, settings, BagOfWords())
+            build.profile_index(build.indexable(warehouse, settings), settings, BagOfWords())
     return settings.home
 
 

@@ -113,7 +113,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build_all(settings: Settings, window: Window) -> None:
     with open_warehouse(settings) as warehouse:
         build.build(warehouse, settings, window)
-        build.profile_index(warehouse, settings, BagOfWords())
+        build.profile_index(build.indexable(warehouse, settings), settings, BagOfWords())
 
 
 def with_history(home: Path, source: Path) -> Deployment:

@@ -77,7 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_warehouse(settings) as warehouse:
         for window in (Window(date(2024, 1, 1), date(2024, 6, 29)), Window(date(2024, 6, 30), date(2024, 6, 30))):
             build.build(warehouse, settings, window)
-            build.profile_index(warehouse, settings, BagOfWords(model, DIMENSION))
+            build.profile_index(build.indexable(warehouse, settings), settings, BagOfWords(model, DIMENSION))
     return settings.home
 
 

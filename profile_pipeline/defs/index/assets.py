@@ -56,9 +56,11 @@ def profile_index(
     embedded, users who left are deleted, and the new version is checked before it is promoted in one atomic
     step. A re-run without changes writes and embeds nothing.
     """
-    with failing_well(context), warehouse.open() as opened:
+    with failing_well(context):
+        with warehouse.open() as opened:
+            indexable = build.indexable(opened, settings)
         report = build.profile_index(
-            opened,
+            indexable,
             settings,
             embedder,
             on_stage=lambda stage: context.log.info(f"index: {stage}"),
