@@ -106,6 +106,19 @@ def built(home: str, source: str, start: str, end: str) -> Generator[None, None,
     }
 
 
+def copied(home: str) -> Generator[None, None, None]:
+    """The tables of the steps to profiles, as they are, into a new database: what storing them takes at the least."""
+    copy = Path(home) / "copied.duckdb"
+    copy.unlink(missing_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{home}/warehouse.duckdb' AS warehouse (READ_ONLY)").fetchall()
+        connection.execute(f"ATTACH '{copy}' AS copied").fetchall()
+        yield
+        for name in PROFILE_STEPS:
+            connection.execute(f"CREATE TABLE copied.{name} AS FROM warehouse.{name}").fetchall()
+    copy.unlink()
+
+
 def night(home: str, records: str, day: str) -> Generator[None, None, dict[str, Any]]:
     """All steps of a day, on a warehouse that holds all days before."""
     settings = settings_of(home, records)
@@ -292,6 +305,10 @@ def range_rows(bench: Bench, best: Measured | None) -> Iterator[Row]:
             most=RANGE_LIMIT,
             note="the rival does one of the days, the pipeline all",
         )
+    stored = measured(copied, {"home": range_home(bench)}, runs=bench.runs)
+    yield compared(
+        f"profiles of {days} days", bench.users, ours, f"a bare copy of its {len(PROFILE_STEPS)} tables", stored
+    )
     after = median_night(bench)
     yield compared(
         "a night",

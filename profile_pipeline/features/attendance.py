@@ -22,7 +22,7 @@ class Attendance:
     """Attendance between integers, because pairs of people are many and strings are slow to group by.
 
     Attributes:
-        facts: intervals of `person_key`, `event_key` and the event's `date`; one row on any day.
+        facts: intervals of `person_key`, `event`, its version `event_key` and `date`; one row on any day.
         persons: `person_key` with `user_id`, or else the `address` that stands for itself.
     """
 
@@ -48,11 +48,11 @@ def attendances(events: ir.Table, people: ir.Table) -> Attendance:
     A person who is on a list under two of their addresses attended once: such intervals are united.
 
     Args:
-        events: `versions` of `raw_events`, with an integer `event_key` for each version.
+        events: `versions` of `raw_events`, with integers: `event` for each event, `event_key` for each version.
         people: the person behind each address, by intervals; an address that is not there stands for itself.
     """
     took_place = (
-        invitations(events.select("event_key", "date", "status", "participants", "valid_from", "valid_to"))
+        invitations(events.select("event", "event_key", "date", "status", "participants", "valid_from", "valid_to"))
         .filter(~_.status.isin(CANCELLED).fill_null(False))
         .mutate(valid_from=ibis.greatest(_.valid_from, _.date))
         .filter(_.valid_from < _.valid_to)
@@ -65,6 +65,7 @@ def attendances(events: ir.Table, people: ir.Table) -> Attendance:
     by_person = (
         took_place.left_join(people, same_time, rname="person_{name}")
         .select(
+            "event",
             "event_key",
             "date",
             "user_id",
@@ -74,15 +75,17 @@ def attendances(events: ir.Table, people: ir.Table) -> Attendance:
         )
         .cache()
     )
-    persons = by_person.select("user_id", "address").distinct().mutate(person_key=ibis.row_number()).cache()
+    persons = (
+        by_person.select("user_id", "address").distinct().mutate(person_key=ibis.row_number().cast("int32")).cache()
+    )
     is_person = [
         by_person.user_id.identical_to(persons.user_id),
         by_person.address.identical_to(persons.address),
     ]
     facts = by_person.join(persons, is_person, rname="person_{name}").select(
-        "person_key", "event_key", "date", "valid_from", "valid_to"
+        "person_key", "event", "event_key", "date", "valid_from", "valid_to"
     )
-    return Attendance(unite(facts, ["person_key", "event_key", "date"]).cache(), persons)
+    return Attendance(unite(facts, ["person_key", "event", "event_key", "date"]).cache(), persons)
 
 
 def unite(facts: ir.Table, keys: list[str]) -> ir.Table:

@@ -62,17 +62,18 @@ def acquaintances(facts: ir.Table, policy: Policy) -> ir.Table:
     places on. Most pairs meet only once, and joining and counting them all takes several times as long.
 
     Args:
-        facts: attendance, with `is_asked`.
+        facts: attendance, with `is_asked`; an event counts once, however many versions of it someone attended.
         policy: how many shared events make a friendship.
 
     Returns:
         `person_key` (asked) and `friend_key`; of two who are both asked about, the smaller is `person_key`.
     """
+    guests = facts.select("person_key", "event", "is_asked").distinct()
     # Those who are asked about come first, so that from one of them on the list has whom to look at.
     listed = ibis.struct({"is_other": ~_.is_asked, "key": _.person_key})
-    lists = facts.group_by("event_key").agg(listed=listed.collect().sort().map(lambda person: person.key))
-    place = ibis.row_number().over(ibis.window(group_by="event_key", order_by="person_key"))
-    placed = facts.filter(_.is_asked).select("person_key", "event_key", place=place).join(lists, "event_key")
+    lists = guests.group_by("event").agg(listed=listed.collect().sort().map(lambda person: person.key))
+    place = ibis.row_number().over(ibis.window(group_by="event", order_by="person_key"))
+    placed = guests.filter(_.is_asked).select("person_key", "event", place=place).join(lists, "event")
     met = (
         placed.select("person_key", met=placed.listed[placed.place + 1 :])
         .group_by("person_key")
