@@ -5,6 +5,7 @@ What belongs here: time and faithfulness of vectors. What does not: finding them
 
 import json
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from bench.suite import LAST_DAY, Bench
 from bench.table import Row, compared
 from bench.vectors import ClusteredEmbedder
 from profile_pipeline import build as pipeline
-from profile_pipeline.index.build import BuildReport
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder, model_folder
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
@@ -62,15 +62,10 @@ def summarized(home: str, day: str) -> Generator[None, None, None]:
 def indexed(home: str) -> Generator[None, None, dict[str, int]]:
     """The index once more after it was built; the texts embedded then."""
     settings = settings_of(home)
-
-    def brought_up_to_date() -> BuildReport:
-        with open_warehouse(settings, read_only=True) as warehouse:
-            indexable = pipeline.indexable(warehouse, settings)
-        return pipeline.profile_index(indexable, settings, ClusteredEmbedder())
-
-    brought_up_to_date()
+    opening = partial(open_warehouse, settings, read_only=True)
+    pipeline.profile_index(opening, settings, ClusteredEmbedder())
     yield
-    report = brought_up_to_date()
+    report = pipeline.profile_index(opening, settings, ClusteredEmbedder())
     return {"embedded": report.embedded, "rows": report.served.rows}
 
 

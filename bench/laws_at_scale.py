@@ -134,20 +134,11 @@ def compute(warehouse: Warehouse, settings: Settings, window: Window) -> None:
 
 
 @contextmanager
-def opened(settings: Settings, memory: str | None) -> Iterator[Warehouse]:
-    """The warehouse, within so much memory; by default as much as DuckDB takes by itself."""
-    with open_warehouse(settings) as warehouse:
-        if memory:
-            warehouse.connection.execute(f"SET memory_limit = '{memory}'").fetchall()
-        yield warehouse
-
-
-@contextmanager
-def rebuilt(stored: Settings, window: Window, memory: str | None) -> Iterator[Warehouse]:
+def rebuilt(stored: Settings, window: Window) -> Iterator[Warehouse]:
     """A fresh warehouse with the log of a stored one, computed in one range; the latter is attached as `stored`."""
     with tempfile.TemporaryDirectory(dir=stored.home) as folder:
         fresh = stored.model_copy(update={"home": Path(folder)})
-        with opened(fresh, memory) as warehouse:
+        with open_warehouse(fresh) as warehouse:
             warehouse.connection.execute(f"ATTACH '{stored.warehouse_path}' AS stored (READ_ONLY)").fetchall()
             for table in RAW_TABLES.values():
                 warehouse.connection.execute(f"INSERT INTO {table.name} FROM stored.{table.name}").fetchall()
@@ -179,13 +170,11 @@ def timed(figures: dict[str, float], name: str, do: Callable[[], Any]) -> Any:
     return result
 
 
-def incrementally(
-    settings: Settings, club: Club, window: Window, memory: str | None, figures: dict[str, float]
-) -> list[int]:
+def incrementally(settings: Settings, club: Club, window: Window, figures: dict[str, float]) -> list[int]:
     """The first day, each night, and the days owed in the end; how many records each night brought."""
     brought = []
     nights = []
-    with opened(settings, memory) as warehouse:
+    with open_warehouse(settings) as warehouse:
         for offset, day in enumerate(window):
             club.change(day)
             records = club.write(settings.source_dir, day, everything=offset == 0)
@@ -213,15 +202,20 @@ def main(users: int, days: int, memory: str | None, folder: Path) -> bool:
     source.mkdir()
     # The late days of a club of this size are few; no batch is refused for that.
     settings = Settings(
-        _env_file=None, home=home, source_dir=source, start_date=window.start, policy=Policy(max_rejected_share=1.0)
+        _env_file=None,
+        home=home,
+        source_dir=source,
+        start_date=window.start,
+        policy=Policy(max_rejected_share=1.0),
+        memory_limit=memory,
     )
     figures: dict[str, float] = {}
     club = timed(figures, "records made up", lambda: Club(source, users, window.start))
-    brought = incrementally(settings, club, window, memory, figures)
+    brought = incrementally(settings, club, window, figures)
     club.connection.close()
 
     def rebuild() -> list[dict[str, Any]]:
-        with rebuilt(settings, window, memory) as warehouse:
+        with rebuilt(settings, window) as warehouse:
             return [compared(warehouse, name) for name in build.STEPS]
 
     tables = timed(figures, "rebuild and comparison", rebuild)
@@ -243,7 +237,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--memory", help="DuckDB's limit while building, such as 3GB")
+    parser.add_argument("--memory", help="DuckDB's limit, such as 3GB")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         sys.exit(0 if main(given.users, given.days, given.memory, Path(made)) else 1)

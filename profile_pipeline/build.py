@@ -10,7 +10,7 @@ second run over the same log writes no row.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow as pa
 from ibis import _
 
 from profile_pipeline import features, profiles
+from profile_pipeline.code import CODE
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import Progress as Reading
 from profile_pipeline.history import as_of_join, versions, with_past
@@ -150,7 +151,7 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
     with warehouse.tuned(disabled_optimizers="join_order"):
         computed = _replace(warehouse, "user_profiles", rows, window, in_order=True)
     with warehouse.transaction():
-        renew_macros(warehouse.connection, settings.policy)
+        renew_macros(warehouse.connection, settings.policy, CODE)
     _note_written(warehouse, "user_profiles", window)
     return computed
 
@@ -177,6 +178,10 @@ def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window
     return Computed(computed.rows_in, computed.written, export_decisions(warehouse, settings.exports_path, window.end))
 
 
+Opening = Callable[[], AbstractContextManager[Warehouse]]
+"""Opens the warehouse for as long as a block reads it."""
+
+
 @dataclass(frozen=True)
 class Indexable:
     """What the index should hold, taken out of the warehouse, which others may use while texts are embedded.
@@ -190,18 +195,19 @@ class Indexable:
     profiles: pa.Table
 
 
-def indexable(warehouse: Warehouse, settings: Settings) -> Indexable:
+def indexable_profiles(opening: Opening, settings: Settings) -> Indexable:
     """Read what the index should hold as of the latest day with profiles.
 
     Raises:
         PipelineError: nothing is computed yet.
     """
-    day = last_computed_day(warehouse)
-    return Indexable(day, _indexable_profiles(warehouse, day, settings.policy).to_pyarrow())
+    with opening() as warehouse:
+        day = last_computed_day(warehouse)
+        return Indexable(day, _indexable_profiles(warehouse, day, settings.policy).to_pyarrow())
 
 
 def profile_index(
-    indexable: Indexable,
+    opening: Opening,
     settings: Settings,
     embedder: Embedder,
     *,
@@ -212,7 +218,7 @@ def profile_index(
     """Bring the index up to the latest day with profiles, and promote the version that results.
 
     Args:
-        indexable: what it should hold.
+        opening: opens the warehouse, which is only read, and let go of before texts are embedded.
         settings: where the index and its golden queries are, and what they have to find.
         embedder: the model.
         forgetting: leave no other version on disk, as `index.build.build`.
@@ -220,19 +226,23 @@ def profile_index(
         on_progress: told how many texts are embedded.
 
     Raises:
-        PipelineError: as `index.build.build`.
+        PipelineError: nothing is computed yet, or as `index.build.build`.
     """
-    return build_index(
-        IndexStore(settings.index_path),
-        indexable.profiles,
-        embedder,
-        as_of=indexable.as_of,
-        golden=golden_queries(settings),
-        kept_versions=settings.kept_index_versions,
-        forgetting=forgetting,
-        on_stage=on_stage,
-        on_progress=on_progress,
-    )
+    store = IndexStore(settings.index_path)
+    # What is read while others cannot build is no older than what they built, and names nobody who was erased since.
+    with store.writing():
+        indexable = indexable_profiles(opening, settings)
+        return build_index(
+            store,
+            indexable.profiles,
+            embedder,
+            as_of=indexable.as_of,
+            golden=golden_queries(settings),
+            kept_versions=settings.kept_index_versions,
+            forgetting=forgetting,
+            on_stage=on_stage,
+            on_progress=on_progress,
+        )
 
 
 def golden_queries(settings: Settings) -> Golden:
@@ -264,12 +274,18 @@ class IndexState:
     problems: list[str]
 
 
-def verify_index(indexable: Indexable, settings: Settings, embedder: Embedder) -> IndexState:
+def verify_index(opening: Opening, settings: Settings, embedder: Embedder) -> IndexState:
     """Compare the served version with the profiles of the latest day, and ask it the golden queries.
 
+    Args:
+        opening: opens the warehouse, which is only read.
+        settings: where the index and its golden queries are, and what they have to find.
+        embedder: the model.
+
     Raises:
-        PipelineError: nothing is indexed yet, or the golden queries cannot be read.
+        PipelineError: nothing is computed or indexed yet, or the golden queries cannot be read.
     """
+    indexable = indexable_profiles(opening, settings)
     store, day = IndexStore(settings.index_path), indexable.as_of
     served = served_or_error(store)
     # One version throughout: another may be promoted meanwhile.
@@ -284,8 +300,8 @@ def verify_index(indexable: Indexable, settings: Settings, embedder: Embedder) -
 
 
 FEW = 0.05
-"""The share of the logs' rows, or of the users, up to which narrowing the logs to what concerns them takes less than
-looking at all."""
+"""The share of the logs' rows up to which narrowing the logs to what concerns a window takes less than looking at all;
+of event features, touched users and days as a share of the log of users."""
 
 PROFILE_TABLES = ("user_profiles", "user_summaries", "messaging_decisions")
 """What has to be written, after its touched users were found, before a day counts as computed."""
@@ -428,11 +444,6 @@ def log_of(warehouse: Warehouse, kind: str) -> ir.Table:
 def _ever_of(touched: ir.Table, log: ir.Table) -> ir.Table:
     """The rows of a log of the records that ever were of a touched user."""
     return with_past(log.semi_join(touched, "user_id"), log)
-
-
-def versions_of(warehouse: Warehouse, kind: str, through: date) -> ir.Table:
-    """The versions of a kind of record, as far as known by the end of a day."""
-    return versions(log_of(warehouse, kind), through)
 
 
 def in_window(warehouse: Warehouse, name: str, window: Window) -> ir.Table:

@@ -6,6 +6,7 @@ overlooked. What does not: the steps (`profile_pipeline/build.py`) and how progr
 
 import sys
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from profile_pipeline import build as pipeline
 from profile_pipeline.cli import Format, output
@@ -107,9 +108,8 @@ def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps
 
 def _index(settings: Settings, embedder: Embedder, steps: Steps) -> None:
     steps.start("profile_index")
-    with open_warehouse(settings, read_only=True) as warehouse:
-        indexable = pipeline.indexable(warehouse, settings)
-    report = pipeline.profile_index(indexable, settings, embedder, on_progress=steps.embedding)
+    opening = partial(open_warehouse, settings, read_only=True)
+    report = pipeline.profile_index(opening, settings, embedder, on_progress=steps.embedding)
     steps.finish("profile_index", report.served.rows, report.upserted + report.deleted, embedded=report.embedded)
 
 

@@ -5,6 +5,7 @@ What belongs here: versions, what is wrong with the one served, and the golden q
 """
 
 import sys
+from functools import partial
 
 import pyarrow as pa
 from rich.console import Console
@@ -93,9 +94,7 @@ def show_state(settings: Settings, format: Format) -> None:
     """
     embedder = SentenceTransformerEmbedder(settings.embedding_model)
     with Console(stderr=True).status("loading the model and comparing"):
-        with open_warehouse(settings, read_only=True) as warehouse:
-            indexable = build.indexable(warehouse, settings)
-        state = build.verify_index(indexable, settings, embedder)
+        state = build.verify_index(partial(open_warehouse, settings, read_only=True), settings, embedder)
     print(
         f"version {state.served.version} with {state.health.rows:,} profiles, built as of {state.served.as_of}, "
         f"compared with the profiles as of {state.as_of}",

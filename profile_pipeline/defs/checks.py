@@ -92,9 +92,7 @@ def profile_index_matches_profiles(
     Sampled texts find themselves first, and the golden queries the users expected.
     """
     with failing_well(context):
-        with warehouse.open() as opened:
-            indexable = build.indexable(opened, settings)
-        state = build.verify_index(indexable, settings, embedder)
+        state = build.verify_index(warehouse.open, settings, embedder)
     return dg.AssetCheckResult(
         passed=not state.problems,
         severity=dg.AssetCheckSeverity.ERROR,

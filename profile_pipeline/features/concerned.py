@@ -57,7 +57,7 @@ def concerning_users(touched: ir.Table, users: ir.Table, events: ir.Table, polic
         policy: how many shared events make a friendship.
 
     Returns:
-        The raw tables by kind of record; `participants` without the addresses that do not matter.
+        `users` and `events`; `participants` without the addresses that do not matter.
     """
     held = users.select(user_id="id", address="email").distinct()
     theirs = held.semi_join(touched, "user_id").select("address").distinct()

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
-from profile_pipeline.build import indexable
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index
-from profile_pipeline.forgetting.history import databases, purge_history
+from profile_pipeline.forgetting.history import purge_history
 from profile_pipeline.forgetting.identity import Identity, identify, unseen
 from profile_pipeline.forgetting.order import Order, exclusive, open_order, order_path
 from profile_pipeline.forgetting.purge import purge, recompute
@@ -35,6 +35,9 @@ from profile_pipeline.suppression_list import (
 )
 from profile_pipeline.warehouse import open_warehouse
 
+HISTORY = (
+    "the history of Dagster's runs, if it is in a database of yours: its events and configurations may name the person"
+)
 BACKUPS = "backups and copies made of this home, and what was taken out of it, such as lists and query results"
 
 
@@ -221,10 +224,7 @@ def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
 
 def _purge_index(settings: Settings, order: Order, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
-        with open_warehouse(settings, read_only=True) as warehouse:
-            is_computed = warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete") > 0
-            remaining = indexable(warehouse, settings) if is_computed else None
-        purge_index(remaining, settings, embedder, order)
+        purge_index(partial(open_warehouse, settings, read_only=True), settings, embedder, order)
 
 
 def _purge_history(settings: Settings, order: Order, embedder: Embedder) -> None:
@@ -257,7 +257,12 @@ def _receipt(settings: Settings, order: Order) -> Receipt:
         {place: {name: count for name, count in counts.items() if count} for place, counts in order.done.items()},
         found.files,
         [*order.remarks, *([f"names that others have, by the final scan: {found.shared}"] if found.shared else [])],
-        [*_out_of_reach(settings), *(f"{folder}, which is not this home's own" for folder in found.skipped), BACKUPS],
+        [
+            *_sources(settings),
+            *(f"{folder}, which is not this home's own" for folder in found.skipped),
+            HISTORY,
+            BACKUPS,
+        ],
         found.left,
     )
 
@@ -268,19 +273,14 @@ def receipt_path(settings: Settings, receipt: Receipt) -> Path:
     return settings.erasure_path / "receipts" / f"{moment}-{receipt.person[:12]}.json"
 
 
-def _out_of_reach(settings: Settings) -> list[str]:
-    """The sources, which are read only, and a history of runs that is not in the home."""
+def _sources(settings: Settings) -> list[str]:
+    """The sources, which are read only."""
     told = "still has what it had; the suppression list keeps it from coming back"
     systems = [f"the source folder {settings.source_dir}, which {told}"]
     if settings.mongodb_uri:
         systems.append(f"MongoDB, which {told}")
     if settings.airtable_api_key:
         systems.append(f"Airtable, which {told}")
-    if not any(databases(settings.home / "dagster")):
-        systems.append(
-            "the history of Dagster's runs, if it is in a database of yours: its events and configurations may name "
-            "the person"
-        )
     return systems
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from profile_pipeline.build import Indexable, profile_index
+from profile_pipeline.build import Opening, profile_index
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.forgetting.order import Order
 from profile_pipeline.index.embedding import Embedder
@@ -91,7 +91,7 @@ def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -
     order.note("tables", removed=len(stale))
 
 
-def purge_index(remaining: Indexable | None, settings: Settings, embedder: Embedder, order: Order) -> None:
+def purge_index(opening: Opening, settings: Settings, embedder: Embedder, order: Order) -> None:
     """Build the index anew of those who remain, with no version before it.
 
     It is removed when nobody is left to be found, or when the new one is refused: what is served must not go on naming
@@ -104,10 +104,9 @@ def purge_index(remaining: Indexable | None, settings: Settings, embedder: Embed
     if not settings.index_path.exists():
         return
     try:
-        if remaining is not None and remaining.profiles.num_rows:
-            report = profile_index(remaining, settings, embedder, forgetting=True)
-            order.note("index", rewritten=report.served.rows)
-            return
+        report = profile_index(opening, settings, embedder, forgetting=True)
+        order.note("index", rewritten=report.served.rows)
+        return
     except TransientError:
         raise
     except PipelineError as error:

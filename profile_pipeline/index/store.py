@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pyarrow as pa
@@ -63,6 +64,7 @@ class IndexStore:
     def __init__(self, path: Path) -> None:
         """Name the folder, `settings.index_path`."""
         self.path = path
+        self._writer: int | None = None
 
     def open_served(self) -> Any:
         """The LanceDB table at the promoted version, opened afresh, so that a moved tag is seen.
@@ -133,10 +135,15 @@ class IndexStore:
     def writing(self) -> Iterator[None]:
         """Keep other builds out; the lock ends with the process, however that ends.
 
+        A block within another of the same thread is part of it.
+
         Raises:
             TransientError: another process is building.
             PipelineError: the folder cannot be written, or the disk is full.
         """
+        if self._writer == get_ident():
+            yield
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with (self.path / "build.lock").open("w") as lock:
@@ -146,7 +153,11 @@ class IndexStore:
                     raise TransientError(
                         f"the index {self.path} is being built by another process; try again when it has ended"
                     ) from None
-                yield
+                self._writer = get_ident()
+                try:
+                    yield
+                finally:
+                    self._writer = None
         except (OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not str(error).startswith(LANCE_ERROR):
                 raise

@@ -7,8 +7,6 @@ there is no second definition, and renewing them in a database. What does not: r
 import hashlib
 from datetime import date
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 
 import duckdb
 import ibis
@@ -32,12 +30,17 @@ COMPILED_PLACEHOLDER = compiler.to_sqlglot(ibis.literal(PLACEHOLDER)).find(sge.F
 MACROS = ("profiles_as_of", "decisions_as_of")
 
 
-def renew_macros(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
-    """Create the macros where they are not there or follow from something else, as their comments say.
+def renew_macros(connection: duckdb.DuckDBPyConnection, policy: Policy, code: str) -> None:
+    """Create the macros where they are not there or follow from another policy or code, as their comments say.
 
     Compiling them takes longer than writing the profiles of a night.
+
+    Args:
+        connection: to the database with the profiles.
+        policy: thresholds.
+        code: tells the code that compiles them from other code, `code.CODE`.
     """
-    stamp = macros_stamp(policy)
+    stamp = hashlib.sha256(f"{code} {policy.model_dump_json()}".encode()).hexdigest()
     rows = connection.execute(
         f"""SELECT comment FROM duckdb_functions()
         WHERE database_name = current_database() AND function_name IN {MACROS} AND comment = '{stamp}'"""
@@ -47,17 +50,6 @@ def renew_macros(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
     for name, statement in zip(MACROS, table_macros(policy), strict=True):
         connection.execute(statement).fetchall()
         connection.execute(f"COMMENT ON MACRO TABLE {name} IS '{stamp}'").fetchall()
-
-
-@cache
-def macros_stamp(policy: Policy) -> str:
-    """A digest of all that the macros follow from: the policy, this package's code, and what compiles it."""
-    digest = hashlib.sha256(policy.model_dump_json().encode())
-    for library in ("ibis-framework", "sqlglot"):
-        digest.update(version(library).encode())
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 @cache

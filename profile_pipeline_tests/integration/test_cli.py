@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert told.code == 0, told.err
     (folder / "told.json").write_text(json.dumps(vars(told)))
     settings = Settings(home=folder / "home")
-    with open_warehouse(settings, read_only=True) as warehouse:
-        build.profile_index(build.indexable(warehouse, settings), settings, BagOfWords(model_identity()))
+    build.profile_index(partial(open_warehouse, settings), settings, BagOfWords(model_identity()))
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(indexing, "SentenceTransformerEmbedder", lambda name: BagOfWords())
     settings = Settings(_env_file=None)
-    with open_warehouse(settings) as warehouse:
-        for day in (date(2024, 1, 1), date(2024, 1, 2)):
+    for day in (date(2024, 1, 1), date(2024, 1, 2)):
+        with open_warehouse(settings) as warehouse:
             build.build(warehouse, settings, Window(day, day))
-            build.profile_index(build.indexable(warehouse, settings), settings, BagOfWords())
+        build.profile_index(partial(open_warehouse, settings), settings, BagOfWords())
     return settings.home
 
 

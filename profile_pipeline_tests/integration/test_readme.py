@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         policy=Policy(min_golden_recall=0),
     )
     model = SentenceTransformerEmbedder(settings.embedding_model).model
-    with open_warehouse(settings) as warehouse:
-        for window in (Window(date(2024, 1, 1), date(2024, 6, 29)), Window(date(2024, 6, 30), date(2024, 6, 30))):
+    for window in (Window(date(2024, 1, 1), date(2024, 6, 29)), Window(date(2024, 6, 30), date(2024, 6, 30))):
+        with open_warehouse(settings) as warehouse:
             build.build(warehouse, settings, window)
-            build.profile_index(build.indexable(warehouse, settings), settings, BagOfWords(model, DIMENSION))
+        build.profile_index(partial(open_warehouse, settings), settings, BagOfWords(model, DIMENSION))
     return settings.home
 
 

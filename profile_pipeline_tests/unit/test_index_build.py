@@ -265,7 +265,7 @@ def test_the_stages_are_told_in_order(store):
 
 
 def test_two_builds_at_once_are_refused(store):
-    with store.writing(), pytest.raises(TransientError, match="being built by another process"):
+    with IndexStore(store.path).writing(), pytest.raises(TransientError, match="being built by another process"):
         build(store, profiles(*people(1)), BagOfWords(), as_of=AS_OF)
 
 

@@ -112,7 +112,7 @@ def test_a_version_that_is_not_there_cannot_be_served_and_those_that_are_are_lis
 def test_nobody_rolls_back_while_another_builds(store):
     build_people(store, 30)
     build_people(store, 31)
-    with store.writing(), pytest.raises(TransientError, match="being built by another process"):
+    with IndexStore(store.path).writing(), pytest.raises(TransientError, match="being built by another process"):
         roll_back(store)
 
 

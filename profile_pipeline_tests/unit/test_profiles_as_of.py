@@ -7,6 +7,7 @@ import duckdb
 import ibis
 import pytest
 
+from profile_pipeline.code import CODE
 from profile_pipeline.policy import Policy
 from profile_pipeline.profiles.decisions import decisions_as_of
 from profile_pipeline.profiles.latest import latest_profiles
@@ -90,7 +91,7 @@ def file_with_macros(tmp_path_factory: pytest.TempPathFactory) -> Path:
     later = SARAH | {"partition_date": date(2024, 3, 1), "name": "Sarah Later"}
     with open_warehouse(settings) as warehouse:
         fill(warehouse, [SARAH, gone, later])
-        renew_macros(warehouse.connection, Policy())
+        renew_macros(warehouse.connection, Policy(), CODE)
     return settings.warehouse_path
 
 
@@ -110,13 +111,20 @@ def test_macros_are_renewed_when_they_follow_from_something_else() -> None:
     listed = "function_name, macro_definition FROM duckdb_functions()"
     with fresh_warehouse() as warehouse:
         connection = warehouse.connection
-        renew_macros(connection, Policy())
+        renew_macros(connection, Policy(), "mine")
         first = texts()
-        renew_macros(connection, Policy(lapsed_after_days=31))
+        renew_macros(connection, Policy(lapsed_after_days=31), "mine")
         second = texts()
         assert first["profiles_as_of"] != second["profiles_as_of"]
         connection.execute("CREATE OR REPLACE MACRO decisions_as_of(day) AS TABLE SELECT 1")
-        renew_macros(connection, Policy(lapsed_after_days=31))
+        renew_macros(connection, Policy(lapsed_after_days=31), "mine")
+        assert texts() == second
+        # As another release left it, with that release's stamp.
+        stamp = f"SELECT DISTINCT comment FROM duckdb_functions() WHERE function_name IN {MACROS}"
+        ((comment,),) = connection.execute(stamp).fetchall()
+        connection.execute("CREATE OR REPLACE MACRO decisions_as_of(day) AS TABLE SELECT 1")
+        connection.execute(f"COMMENT ON MACRO TABLE decisions_as_of IS '{comment}'")
+        renew_macros(connection, Policy(lapsed_after_days=31), "newer")
         assert texts() == second
 
 

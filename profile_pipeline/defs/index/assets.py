@@ -57,10 +57,8 @@ def profile_index(
     step. A re-run without changes writes and embeds nothing.
     """
     with failing_well(context):
-        with warehouse.open() as opened:
-            indexable = build.indexable(opened, settings)
         report = build.profile_index(
-            indexable,
+            warehouse.open,
             settings,
             embedder,
             on_stage=lambda stage: context.log.info(f"index: {stage}"),
