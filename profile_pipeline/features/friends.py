@@ -96,9 +96,7 @@ def friendships(shared: ir.Table, policy: Policy) -> ir.Table:
         shared event, in order of date, that reached the threshold.
     """
     threshold = policy.friend_min_shared_events
-    bounds = shared.shared.map(lambda meeting: meeting.valid_from).concat(
-        shared.shared.map(lambda meeting: meeting.valid_to)
-    )
+    bounds = shared.shared.map(lambda meeting: ibis.array([meeting.valid_from, meeting.valid_to])).flatten()
     points = shared.mutate(points=bounds.unique()).mutate(valid_from=_.points.unnest())
     points = points.filter(points.valid_from < FOREVER)
     states = points.mutate(
