@@ -76,11 +76,13 @@ def _possible_friends(
     an event was cancelled is not asked. Whoever takes an address on the window's last day is not looked for: their
     own record touches them, and on the first day of a log that is everybody.
     """
-    claimed = users.select(user_id="id", related="email").distinct()
+    claimed = users.group_by(user_id=_.id, related=_.email).agg(since=_.valid_from.min())
+    # What an owner is called later is not known yet.
+    by_then = claimed.since <= changes.day
     related = ibis.union(
         changes.select("address", "day", related=_.address),
         *(
-            changes.join(claimed, changes[owner] == claimed.user_id, rname="claimed_{name}").select(
+            changes.join(claimed, [changes[owner] == claimed.user_id, by_then], rname="claimed_{name}").select(
                 "address", "day", "related"
             )
             for owner in ("user_id", "previous_user_id")

@@ -287,3 +287,11 @@ def test_of_the_lists_only_who_may_be_a_friend_is_looked_at(
     listed = rows_of(concerned["events"].select("id", "participants"))
     assert {row["id"]: {name.removesuffix("@x.org") for name in row["participants"]} for row in listed} == lists
     assert {row["id"] for row in rows_of(concerned["users"].select("id"))} == users
+
+
+def test_an_address_that_someone_takes_later_says_nothing_of_them_before() -> None:
+    met = [event(key, 2, 2, "ann@x.org", "new@x.org") for key in ("e1", "e2")]
+    users = [ANN, BOB, CY, user("dan", 3), user("dan", 5, "new@x.org")]
+    came = {"identity", "user"}
+    expected = {2: {"ann": {"event"}}, 3: {"dan": came}, 5: {"ann": {"identity"}, "dan": came}}
+    assert touched(users=users, events=met) == expected
