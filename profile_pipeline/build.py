@@ -137,11 +137,9 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
     # Loads a compiler, which would be a fifth of the time in which definitions load.
     from profile_pipeline.profiles.sql import renew_macros  # noqa: PLC0415
 
-    touched = in_window(warehouse, "touched_users", window)
-    log = log_of(warehouse, "users")
     rows = profiles.user_profiles(
-        touched,
-        versions(log.semi_join(touched, log.id == touched.user_id), window.end),
+        in_window(warehouse, "touched_users", window),
+        touched_versions(warehouse, window),
         event_features=in_window(warehouse, "event_features", window),
         message_features=in_window(warehouse, "message_features", window),
         order_features=in_window(warehouse, "order_features", window),
@@ -203,7 +201,7 @@ def indexable_profiles(opening: Opening, settings: Settings) -> Indexable:
     """
     with opening() as warehouse:
         day = last_computed_day(warehouse)
-        return Indexable(day, _indexable_profiles(warehouse, day, settings.policy).to_pyarrow())
+        return Indexable(day, latest_texts(warehouse, day, settings.policy).to_pyarrow())
 
 
 def profile_index(
@@ -416,7 +414,7 @@ def last_computed_day(warehouse: Warehouse) -> date:
     return day
 
 
-def _indexable_profiles(warehouse: Warehouse, day: date, policy: Policy) -> ir.Table:
+def latest_texts(warehouse: Warehouse, day: date, policy: Policy) -> ir.Table:
     """The latest text of each user as of a day, with the profile that it tells of.
 
     A profile whose summary is missing, because its run broke off, does not take its user out of the index. Texts
@@ -451,11 +449,16 @@ def in_window(warehouse: Warehouse, name: str, window: Window) -> ir.Table:
     return warehouse.engine_table(name).filter(_.partition_date.between(window.start, window.end))
 
 
+def touched_versions(warehouse: Warehouse, window: Window) -> ir.Table:
+    """The versions of the touched users, as far as known by the window's end."""
+    touched, log = in_window(warehouse, "touched_users", window), log_of(warehouse, "users")
+    return versions(log.semi_join(touched, log.id == touched.user_id), window.end)
+
+
 def users_as_touched(warehouse: Warehouse, window: Window) -> ir.Table:
     """The touched users' records as of the days on which they were touched."""
     touched = in_window(warehouse, "touched_users", window).select("user_id", as_of=_.partition_date)
-    log = log_of(warehouse, "users")
-    users = versions(log.semi_join(touched, log.id == touched.user_id), window.end).rename(user_id="id")
+    users = touched_versions(warehouse, window).rename(user_id="id")
     return as_of_join(touched, users, "user_id").rename(partition_date="as_of")
 
 

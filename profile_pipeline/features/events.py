@@ -108,9 +108,14 @@ def _attended_by(touched: ir.Table, people: ir.Table, events: ir.Table) -> ir.Ta
     theirs = people.semi_join(touched, "user_id").select("address").distinct()
     lists = invitations(events.select("id", "valid_from", "participants")).semi_join(theirs, "address")
     in_order = ibis.window(order_by=["date", "id", "valid_from"])
-    numbered = {"event": ibis.dense_rank().over(order_by="id"), "event_key": ibis.row_number().over(in_order)}
-    narrow = {name: number.cast("int32") for name, number in numbered.items()}
-    return events.semi_join(lists, ["id", "valid_from"]).mutate(**narrow).cache()
+    return (
+        events.semi_join(lists, ["id", "valid_from"])
+        .mutate(
+            event=ibis.dense_rank().over(order_by="id").cast("int32"),
+            event_key=ibis.row_number().over(in_order).cast("int32"),
+        )
+        .cache()
+    )
 
 
 def histories(visits: ir.Table) -> ir.Table:

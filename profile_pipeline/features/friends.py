@@ -81,7 +81,7 @@ def acquaintances(facts: ir.Table, policy: Policy) -> ir.Table:
     )
     again = policy.friend_min_shared_events - 1
     often = met.met.filter(lambda key, place: met.met[place + again] == key)
-    return met.select("person_key", friend_key=often.unnest()).distinct().filter(_.friend_key != _.person_key)
+    return met.select("person_key", friend_key=often.unnest()).distinct()
 
 
 def friendships(shared: ir.Table, policy: Policy) -> ir.Table:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from profile_pipeline.build import Opening, profile_index
+from profile_pipeline.build import Opening, last_computed_day, latest_texts, profile_index
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.forgetting.order import Order
 from profile_pipeline.index.embedding import Embedder
@@ -104,12 +104,22 @@ def purge_index(opening: Opening, settings: Settings, embedder: Embedder, order:
     if not settings.index_path.exists():
         return
     try:
-        report = profile_index(opening, settings, embedder, forgetting=True)
-        order.note("index", rewritten=report.served.rows)
-        return
+        if _is_anybody_indexable(opening, settings):
+            report = profile_index(opening, settings, embedder, forgetting=True)
+            order.note("index", rewritten=report.served.rows)
+            return
     except TransientError:
         raise
     except PipelineError as error:
         why = order.needles.redact(str(error))
         order.remarks.append(f"anything in the index, which is removed, because a new one was refused: {why}")
     IndexStore(settings.index_path).erase()
+
+
+def _is_anybody_indexable(opening: Opening, settings: Settings) -> bool:
+    with opening() as warehouse:
+        if not warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete"):
+            return False
+        people = latest_texts(warehouse, last_computed_day(warehouse), settings.policy)
+        count: int = people.count().to_pyarrow().as_py()
+        return count > 0

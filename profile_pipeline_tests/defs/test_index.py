@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -66,20 +66,19 @@ def test_others_may_write_the_warehouse_while_texts_are_embedded(deployment: Dep
     class Watching(BagOfWords):
         """Opens the warehouse for writing from another process, as often as it embeds."""
 
-        written: ClassVar[list[int]] = []
-
         def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> np.ndarray:
             code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CREATE TABLE IF NOT EXISTS mine (a INT)')"
             done = subprocess.run([sys.executable, "-c", code, str(deployment.settings.warehouse_path)], check=False)
-            self.written.append(done.returncode)
+            written.append(done.returncode)
             return super().embed(texts, on_progress)
 
+    written: list[int] = []
     watched = Deployment(deployment.settings.home, deployment.settings.source_dir, Watching())
     assert watched.run("2024-01-01").success
-    assert set(Watching.written) == {0}
-    Watching.written.clear()
+    assert set(written) == {0}
+    written.clear()
     assert check(watched).passed
-    assert set(Watching.written) == {0}
+    assert set(written) == {0}
 
 
 def test_a_version_that_answers_badly_fails_the_run_and_is_not_served(deployment: Deployment) -> None:

@@ -303,6 +303,13 @@ def test_builds_and_other_erasures_are_kept_out_meanwhile(home: Path) -> None:
         pass
 
 
+def test_with_the_last_person_the_index_goes(home: Path) -> None:
+    for user in (USER, "bob", "carla"):
+        receipt = forget(settings_of(home), user, BagOfWords())
+        assert not any("index" in remark for remark in receipt.remarks)
+    assert IndexStore(home / "lancedb").open_latest() is None
+
+
 def test_a_build_of_the_index_that_has_read_who_is_there_keeps_erasures_out(home: Path) -> None:
     settings = settings_of(home)
 

@@ -180,7 +180,7 @@ def test_a_missing_warehouse_is_not_created_by_a_reader(settings: Settings) -> N
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_duckdb_holds_no_more_than_the_setting_says_before_and_after_ingestion(
+def test_duckdb_holds_no_more_than_the_setting_says_also_after_a_block_with_another_limit(
     settings: Settings, read_only: bool
 ) -> None:
     def limit(warehouse: Warehouse) -> object:
