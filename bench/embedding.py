@@ -17,6 +17,7 @@ from bench.table import Row, compared
 from bench.vectors import ClusteredEmbedder
 from profile_pipeline import build as pipeline
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder, model_folder
+from profile_pipeline.indexing import profile_index
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
 
@@ -63,9 +64,9 @@ def indexed(home: str) -> Generator[None, None, dict[str, int]]:
     """The index once more after it was built; the texts embedded then."""
     settings = settings_of(home)
     opening = partial(open_warehouse, settings, read_only=True)
-    pipeline.profile_index(opening, settings, ClusteredEmbedder())
+    profile_index(opening, settings, ClusteredEmbedder())
     yield
-    report = pipeline.profile_index(opening, settings, ClusteredEmbedder())
+    report = profile_index(opening, settings, ClusteredEmbedder())
     return {"embedded": report.embedded, "rows": report.served.rows}
 
 

@@ -15,6 +15,7 @@ from profile_pipeline.cli.steps import Steps
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.forgetting.erasure import finish
 from profile_pipeline.index.embedding import Embedder, SentenceTransformerEmbedder
+from profile_pipeline.indexing import profile_index
 from profile_pipeline.ingestion import Ingested
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import Warehouse, open_warehouse
@@ -109,7 +110,7 @@ def _fill(warehouse: Warehouse, settings: Settings, window: Window, steps: Steps
 def _index(settings: Settings, embedder: Embedder, steps: Steps) -> None:
     steps.start("profile_index")
     opening = partial(open_warehouse, settings, read_only=True)
-    report = pipeline.profile_index(opening, settings, embedder, on_progress=steps.embedding)
+    report = profile_index(opening, settings, embedder, on_progress=steps.embedding)
     steps.finish("profile_index", report.served.rows, report.upserted + report.deleted, embedded=report.embedded)
 
 

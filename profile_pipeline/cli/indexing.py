@@ -1,7 +1,7 @@
 """What `index` and its commands print.
 
 What belongs here: versions, what is wrong with the one served, and the golden queries. What does not: finding it
-(`profile_pipeline/build.py`, `index/`).
+(`profile_pipeline/indexing.py`, `index/`).
 """
 
 import sys
@@ -10,12 +10,12 @@ from functools import partial
 import pyarrow as pa
 from rich.console import Console
 
-from profile_pipeline import build
 from profile_pipeline.cli import Format, output
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.index.versions import history, roll_back, served_or_error
+from profile_pipeline.indexing import verify_index
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import open_warehouse
 
@@ -94,7 +94,7 @@ def show_state(settings: Settings, format: Format) -> None:
     """
     embedder = SentenceTransformerEmbedder(settings.embedding_model)
     with Console(stderr=True).status("loading the model and comparing"):
-        state = build.verify_index(partial(open_warehouse, settings, read_only=True), settings, embedder)
+        state = verify_index(partial(open_warehouse, settings, read_only=True), settings, embedder)
     print(
         f"version {state.served.version} with {state.health.rows:,} profiles, built as of {state.served.as_of}, "
         f"compared with the profiles as of {state.as_of}",

@@ -1,1 +1,1 @@
-"""Dagster, and only Dagster: thin definitions by layer around the functions of `build.py` and `index/`."""
+"""Dagster, and only Dagster: thin definitions by layer around the functions of `build.py` and `indexing.py`."""

@@ -9,7 +9,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from profile_pipeline import build
+from profile_pipeline import build, indexing
 from profile_pipeline.checks import CHECKS, Check, broken_cases
 from profile_pipeline.defs.daily import WAREHOUSE_POOL, failing_well
 from profile_pipeline.defs.partitions import DAILY
@@ -92,7 +92,7 @@ def profile_index_matches_profiles(
     Sampled texts find themselves first, and the golden queries the users expected.
     """
     with failing_well(context):
-        state = build.verify_index(warehouse.open, settings, embedder)
+        state = indexing.verify_index(warehouse.open, settings, embedder)
     return dg.AssetCheckResult(
         passed=not state.problems,
         severity=dg.AssetCheckSeverity.ERROR,

@@ -10,10 +10,11 @@ from typing import Any
 
 import dagster as dg
 
-from profile_pipeline.build import Computed, IndexState
+from profile_pipeline.build import Computed
 from profile_pipeline.defs.lineage import column_deps
 from profile_pipeline.index.golden import Answer, recall_of
 from profile_pipeline.index.versions import IndexVersion
+from profile_pipeline.indexing import IndexState
 from profile_pipeline.ingestion import Ingested
 from profile_pipeline.tables import PROFILE_INDEX, TABLES
 from profile_pipeline.verification import Verification, excerpts

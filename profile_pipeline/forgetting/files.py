@@ -10,11 +10,12 @@ from pathlib import Path
 
 import duckdb
 
-from profile_pipeline.build import Opening, last_computed_day, latest_texts, profile_index
+from profile_pipeline.build import last_computed_day
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.forgetting.order import Order
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.store import IndexStore
+from profile_pipeline.indexing import Opening, latest_texts, profile_index
 from profile_pipeline.settings import Settings
 from profile_pipeline.sql import quoted
 from profile_pipeline.tables import PARQUET_PARTITIONS

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -153,11 +153,12 @@ class SentenceTransformerEmbedder:
         order = sorted(range(len(texts)), key=lambda position: len(texts[position]), reverse=True)
         batches: list[np.ndarray] = []
         size = BATCH_SIZE if self._loaded.device.type == "cpu" else BATCH_SIZE_ON_GPU
-        for start in range(0, len(texts), size):
-            batch = [texts[position] for position in order[start : start + size]]
-            batches.append(self._loaded.encode(batch, batch_size=size, show_progress_bar=False))
-            if on_progress:
-                on_progress(start + len(batch), len(texts))
+        with _products(self._loaded):
+            for start in range(0, len(texts), size):
+                batch = [texts[position] for position in order[start : start + size]]
+                batches.append(self._loaded.encode(batch, batch_size=size, show_progress_bar=False))
+                if on_progress:
+                    on_progress(start + len(batch), len(texts))
         by_length = np.concatenate(batches)
         vectors = np.empty(by_length.shape, np.float32)
         vectors[order] = by_length
@@ -175,12 +176,6 @@ class SentenceTransformerEmbedder:
 
     @cached_property
     def _loaded(self) -> Any:
-        model = self._read()
-        if _multiplies_bfloat16(model):
-            _multiply_in_bfloat16(model)
-        return model
-
-    def _read(self) -> Any:
         with quiet():
             # Takes seconds, and most commands embed nothing.
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415
@@ -196,30 +191,20 @@ class SentenceTransformerEmbedder:
 
 def _multiplies_bfloat16(model: Any) -> bool:
     """Whether the model is on a processor with instructions for products of bfloat16."""
-    import torch  # noqa: PLC0415  # as in `_read`
+    import torch  # noqa: PLC0415  # takes seconds, as in `_loaded`
 
     has = torch.cpu.get_capabilities()
     return model.device.type == "cpu" and any(has.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
 
 
-def _multiply_in_bfloat16(model: Any) -> None:
-    """Let the linear layers, where the time goes, multiply in bfloat16; the rest stays in float32.
+def _products(model: Any) -> AbstractContextManager[Any]:
+    """Lets products, where the time goes, be of bfloat16 where that is faster; sums over a layer stay in float32.
 
-    A model that is in bfloat16 altogether is no faster, and its vectors are three times as far off.
+    A model whose weights are in bfloat16 is no faster, and its vectors are three times as far off.
     """
-    import torch  # noqa: PLC0415  # as in `_read`
+    import torch  # noqa: PLC0415  # takes seconds, as in `_loaded`
 
-    def cast(layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (given[0].to(torch.bfloat16), *given[1:])
-
-    def cast_back(layer: Any, given: Any, result: Any) -> Any:
-        return result.float()
-
-    for layer in model.modules():
-        if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
-            layer.to(torch.bfloat16)
-            layer.register_forward_pre_hook(cast)
-            layer.register_forward_hook(cast_back)
+    return torch.autocast("cpu", torch.bfloat16, enabled=_multiplies_bfloat16(model))
 
 
 def model_folder(name: str) -> Path:

@@ -20,6 +20,7 @@ import pytest
 from profile_pipeline import build
 from profile_pipeline.cli import demonstration, main, reading
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
+from profile_pipeline.indexing import profile_index
 from profile_pipeline.sample.golden import RECORDS
 from profile_pipeline.settings import Settings
 from profile_pipeline.tables import CLOCK_FIELDS, USER_PROFILES
@@ -89,7 +90,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert told.code == 0, told.err
     (folder / "told.json").write_text(json.dumps(vars(told)))
     settings = Settings(home=folder / "home")
-    build.profile_index(partial(open_warehouse, settings), settings, BagOfWords(model_identity()))
+    profile_index(partial(open_warehouse, settings), settings, BagOfWords(model_identity()))
     return folder
 
 

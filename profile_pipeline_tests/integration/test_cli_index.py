@@ -9,6 +9,7 @@ import pytest
 
 from profile_pipeline import build
 from profile_pipeline.cli import indexing, main
+from profile_pipeline.indexing import profile_index
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
@@ -37,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for day in (date(2024, 1, 1), date(2024, 1, 2)):
         with open_warehouse(settings) as warehouse:
             build.build(warehouse, settings, Window(day, day))
-        build.profile_index(partial(open_warehouse, settings), settings, BagOfWords())
+        profile_index(partial(open_warehouse, settings), settings, BagOfWords())
     return settings.home
 
 

@@ -28,6 +28,7 @@ from profile_pipeline.forgetting.identity import Identity
 from profile_pipeline.forgetting.order import exclusive, open_order
 from profile_pipeline.index.embedding import Progress
 from profile_pipeline.index.store import IndexStore
+from profile_pipeline.indexing import profile_index
 from profile_pipeline.ingestion import ingest_changes
 from profile_pipeline.records.suppressions import MARK, hashed
 from profile_pipeline.replay import replay
@@ -114,7 +115,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build_all(settings: Settings, window: Window) -> None:
     with open_warehouse(settings) as warehouse:
         build.build(warehouse, settings, window)
-    build.profile_index(partial(open_warehouse, settings), settings, BagOfWords())
+    profile_index(partial(open_warehouse, settings), settings, BagOfWords())
 
 
 def with_history(home: Path, source: Path) -> Deployment:
@@ -320,7 +321,7 @@ def test_a_build_of_the_index_that_has_read_who_is_there_keeps_erasures_out(home
         with pytest.raises(TransientError, match="is being built by another process"):
             forget(settings, USER, BagOfWords())
 
-    assert build.profile_index(opening, settings, BagOfWords()).served.rows == 3
+    assert profile_index(opening, settings, BagOfWords()).served.rows == 3
     assert finish(settings, BagOfWords()) is not None
     assert {row["user_id"] for row in indexed(home)} == {"bob", "carla"}
     assert naming(home) == set()

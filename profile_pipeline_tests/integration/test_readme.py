@@ -22,6 +22,7 @@ from profile_pipeline import build
 from profile_pipeline.cli import app
 from profile_pipeline.definitions import defs
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
+from profile_pipeline.indexing import profile_index
 from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import open_warehouse
@@ -78,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for window in (Window(date(2024, 1, 1), date(2024, 6, 29)), Window(date(2024, 6, 30), date(2024, 6, 30))):
         with open_warehouse(settings) as warehouse:
             build.build(warehouse, settings, window)
-        build.profile_index(partial(open_warehouse, settings), settings, BagOfWords(model, DIMENSION))
+        profile_index(partial(open_warehouse, settings), settings, BagOfWords(model, DIMENSION))
     return settings.home
 
 

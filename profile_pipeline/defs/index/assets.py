@@ -7,7 +7,7 @@ import time
 
 import dagster as dg
 
-from profile_pipeline import build
+from profile_pipeline import indexing
 from profile_pipeline.defs.daily import daily_asset, failing_well
 from profile_pipeline.defs.partitions import window_of
 from profile_pipeline.defs.reporting import (
@@ -57,7 +57,7 @@ def profile_index(
     step. A re-run without changes writes and embeds nothing.
     """
     with failing_well(context):
-        report = build.profile_index(
+        report = indexing.profile_index(
             warehouse.open,
             settings,
             embedder,
