@@ -29,6 +29,7 @@ from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_seq
 from profile_pipeline.replay import replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, source_for
+from profile_pipeline.sql import quoted
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse, Written
 from profile_pipeline.window import Window
@@ -160,8 +161,9 @@ def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window
         window,
         reads="user_profiles",
     )
+    exported = export_decisions(warehouse, settings.exports_path, window.end)
     _note_written(warehouse, "messaging_decisions", window)
-    return Computed(computed.rows_in, computed.written, export_decisions(warehouse, settings.exports_path, window.end))
+    return Computed(computed.rows_in, computed.written, exported)
 
 
 FEW = 0.05
@@ -330,7 +332,7 @@ def export_decisions(warehouse: Warehouse, folder: Path, day: date) -> Path:
     listed = decisions.mutate(decision_reasons=_.decision_reasons.join("; ")).order_by("user_id")
     target = folder / f"decisions_{day}.csv"
     with _replacing(target) as part:
-        warehouse.connection.execute(f"COPY ({warehouse.ibis.compile(listed)}) TO '{part}' (HEADER)").fetchall()
+        warehouse.connection.execute(f"COPY ({warehouse.ibis.compile(listed)}) TO {quoted(part)} (HEADER)").fetchall()
     return target
 
 

@@ -34,7 +34,7 @@ from profile_pipeline.ingestion import (
 from profile_pipeline.records.screening import Rules, screen
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.live import Batch, LiveSource, Span
-from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES, WATERMARKS
+from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES
 from profile_pipeline.warehouse import Warehouse, open_warehouse
 from profile_pipeline.window import Window
 
@@ -47,8 +47,6 @@ WAITING_SECONDS = 38
 not there is reported by the driver before, in its words."""
 MEMORY = "1GB"
 """Looking must not crowd out what runs beside it; beyond this DuckDB spills to disk."""
-
-NEEDED_TABLES = {COMPUTED_DAYS.name, WATERMARKS.name, *(table.name for table in RAW_TABLES.values())}
 
 
 class Patience:
@@ -111,7 +109,7 @@ class Known:
 
 
 def known(settings: Settings, sources: Mapping[str, str], counted: Collection[str] = ()) -> Known:
-    """What the warehouse knows; nothing, where there is none yet or one from before live sources.
+    """What the warehouse knows; nothing, where there is none yet.
 
     Args:
         settings: where the warehouse is.
@@ -125,9 +123,6 @@ def known(settings: Settings, sources: Mapping[str, str], counted: Collection[st
     if not settings.warehouse_path.exists():
         return Known()
     with open_warehouse(settings, read_only=True) as warehouse:
-        tables = {name for (name,) in warehouse.connection.execute("SHOW TABLES").fetchall()}
-        if not tables >= NEEDED_TABLES:
-            return Known()
         marks = {kind: watermark(warehouse, source, kind).read_until for kind, source in sources.items()}
         days = warehouse.connection.execute(f"SELECT partition_date FROM {COMPUTED_DAYS.name}").fetchall()
         return Known(

@@ -11,7 +11,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AliasChoices, ByteSize, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.policy import Policy
@@ -196,8 +196,18 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         variable = _variable(tuple(str(part) for part in first["loc"]))
-        shown = f" is {first['input']!r}" if "KEY" not in variable and "URI" not in variable else " is not usable"
+        given = first["input"]
+        if "KEY" in variable or "URI" in variable:
+            shown = " is not usable"
+        else:
+            shown = f" is {given!r}" if isinstance(given, str) else ""
         raise PipelineError(f"{variable}{shown}: {first['msg'].removeprefix('Value error, ')}") from None
+    except SettingsError as error:
+        # Its message names the field alone, and its cause what is wrong with the JSON.
+        field = next(name for name in Settings.model_fields if f'"{name}"' in str(error))
+        alias = Settings.model_fields[field].validation_alias
+        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else _variable((field,))
+        raise PipelineError(f"{variable} is not JSON ({error.__cause__}); README.md shows how it is written") from None
 
 
 def _variable(location: tuple[str, ...]) -> str:

@@ -60,6 +60,9 @@ PROFILE_FIELDS: Columns = {
 }
 """The ten fields that the personalization score counts."""
 
+KEY_FIELDS = ("interests", "cuisine_preference", "age", "occupation")
+"""The fields that make a message personal, in the order in which they are asked for."""
+
 RAW_USERS = Table(
     "raw_users",
     ("partition_date", "id", "content_hash", "sequence"),

@@ -65,6 +65,19 @@ class Warehouse:
             for statement in statements:
                 self.connection.execute(statement).fetchall()
 
+    def expect_tables(self) -> None:
+        """Make sure that a reader finds each table with all its columns.
+
+        Raises:
+            PipelineError: an earlier release made the warehouse, and nothing was written since.
+        """
+        lacking = [name for name in TABLES if any(self._missing(name))]
+        if lacking:
+            raise PipelineError(
+                f"an earlier release made this warehouse, whose {', '.join(lacking)} lack what this one reads; run "
+                "`profile-pipeline build`, which adds it"
+            )
+
     def _missing(self, name: str) -> Iterator[str]:
         """The statements that make a table, or the columns that it lacks."""
         types = column_types(name)
@@ -227,7 +240,7 @@ def open_warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[W
     """Open the warehouse, creating it with its tables unless it is only to be read, for which any engine will do.
 
     Raises:
-        PipelineError: it is to be read and is not there, or the file is no DuckDB database.
+        PipelineError: it is to be read and is not there or of an earlier release, or the file is no DuckDB database.
         TransientError: another process is writing it.
     """
     path = settings.warehouse_path
@@ -240,7 +253,9 @@ def open_warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[W
         raise cannot_open(path, error) from None
     engine: Engine = "duckdb" if read_only else settings.engine
     with on_connection(connection, engine, settings.memory_limit) as warehouse:
-        if not read_only:
+        if read_only:
+            warehouse.expect_tables()
+        else:
             warehouse.create_tables()
         yield warehouse
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-import ibis
-import ibis.expr.types as ir
 import pyarrow as pa
 from ibis import _
 from rich.console import Console
@@ -179,7 +177,7 @@ def show_quarantine(
         PipelineError: there is no warehouse.
     """
     with open_warehouse(settings, read_only=True) as warehouse:
-        rows = _quarantined(warehouse)
+        rows = warehouse.table(QUARANTINE.name).mutate(attempts=_.attempts.coalesce(0))
         if not resolved:
             rows = rows.filter(_.resolution.isnull())
         if kind is not None:
@@ -187,13 +185,6 @@ def show_quarantine(
         rows = rows.order_by("partition_date", "kind", "reason", "source")
         shown = output.stream(warehouse, rows.limit(limit))
         output.write(shown, format, QUARANTINE_COLUMNS if resolved else WAITING_COLUMNS)
-
-
-def _quarantined(warehouse: Warehouse) -> ir.Table:
-    """The quarantine with all its columns, also where it was made before some and nothing was written since."""
-    rows = warehouse.table(QUARANTINE.name)
-    missing = {name: ibis.null(type_) for name, type_ in QUARANTINE.types.items() if name not in rows.columns}
-    return rows.mutate(**missing).mutate(attempts=_.attempts.coalesce(0)).select(*QUARANTINE.columns)
 
 
 @contextmanager

@@ -4,8 +4,7 @@ What belongs here: the origins of derived columns, as the UI shows them. What do
 every column named here exists.
 """
 
-from profile_pipeline.features.personalization import KEY_FIELDS
-from profile_pipeline.tables import PROFILE_FIELDS, TABLES
+from profile_pipeline.tables import KEY_FIELDS, PROFILE_FIELDS, TABLES
 
 Origins = list[tuple[str, str]]
 """Pairs of table and column."""

@@ -9,10 +9,7 @@ import ibis.expr.types as ir
 from ibis import _
 
 from profile_pipeline.policy import Policy
-from profile_pipeline.tables import PERSONALIZATION_FLAGS, PROFILE_FIELDS
-
-KEY_FIELDS = ("interests", "cuisine_preference", "age", "occupation")
-"""The fields that make a message personal, in the order in which they are asked for."""
+from profile_pipeline.tables import KEY_FIELDS, PERSONALIZATION_FLAGS, PROFILE_FIELDS
 
 
 def personalization_flags(users: ir.Table, event_features: ir.Table, policy: Policy) -> ir.Table:

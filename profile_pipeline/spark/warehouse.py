@@ -138,7 +138,7 @@ class SparkWarehouse(Warehouse):
                 self.connection.execute(
                     f"""
                     COPY (SELECT * FROM {name} WHERE partition_date IN (SELECT unnest($days)))
-                    TO '{staging}' (FORMAT parquet, PARTITION_BY (partition_date), FILENAME_PATTERN '{{uuid}}')
+                    TO {quoted(staging)} (FORMAT parquet, PARTITION_BY (partition_date), FILENAME_PATTERN '{{uuid}}')
                     """,
                     {"days": list(days)},
                 ).fetchall()

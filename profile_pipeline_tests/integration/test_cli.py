@@ -328,12 +328,17 @@ def test_a_replay_without_a_day_is_of_today_and_silent_when_nothing_entered(mend
     assert told.err == ""
 
 
-def test_a_quarantine_from_before_replays_can_be_read(mended: Terminal) -> None:
+def test_a_warehouse_of_an_earlier_release_is_read_once_something_was_written(mended: Terminal) -> None:
     with duckdb.connect(str(mended.folder / "home" / "warehouse.duckdb")) as client:
-        for column in ("attempts", "resolution", "resolution_date"):
-            client.execute(f"ALTER TABLE quarantine DROP COLUMN {column}")
+        client.execute("ALTER TABLE quarantine DROP COLUMN attempts")
+        client.execute("ALTER TABLE user_profiles DROP COLUMN top_host_event_count")
+    told = mended.call("profiles")
+    assert told.code == 1
+    assert told.err.startswith("error: an earlier release made this warehouse, whose ")
+    assert told.err.endswith("lack what this one reads; run `profile-pipeline build`, which adds it\n")
+    mended.call("build", "--from", LAST_DAY, "--to", LAST_DAY, "--skip-index")
     rows = json.loads(mended.call("quarantine", "--format", "json").out)
-    assert [(row["attempts"], row["resolution"]) for row in rows] == [(0, None)] * 3
+    assert [row["attempts"] for row in rows] == [0] * 3
 
 
 def test_match_prints_the_nearest_profiles(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,6 +447,33 @@ def test_a_home_that_cannot_be_made_is_named(fresh: Terminal) -> None:
     (fresh.folder / "file").touch()
     fresh.set("PROFILE_PIPELINE_HOME", fresh.folder / "file" / "home")
     assert_one_line_of_error(fresh.call("build", "--to", LAST_DAY), 1, str(fresh.folder / "file"))
+
+
+def test_a_day_whose_list_of_decisions_could_not_be_written_is_not_complete(fresh: Terminal) -> None:
+    home = fresh.folder / "home"
+    write_source(fresh.folder / "source")
+    (home / "exports").mkdir(parents=True)
+    (home / "exports" / f"decisions_{LAST_DAY}.csv").mkdir()
+    days = ("build", "--to", LAST_DAY, "--skip-index")
+    told = fresh.call(*days)
+    assert told.code == 1
+    assert f"decisions_{LAST_DAY}.csv" in told.err.splitlines()[-1]
+    is_complete = "SELECT DISTINCT is_complete FROM computed_days"
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as client:
+        assert client.execute(is_complete).fetchall() == [(False,)]
+    (home / "exports" / f"decisions_{LAST_DAY}.csv").rmdir()
+    assert fresh.call(*days).code == 0
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as client:
+        assert client.execute(is_complete).fetchall() == [(True,)]
+
+
+def test_a_home_may_have_an_apostrophe_in_its_path(fresh: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_source(fresh.folder / "source")
+    home = fresh.folder / "o'neil"
+    monkeypatch.setenv("PROFILE_PIPELINE_HOME", str(home))
+    told = fresh.call("build", "--to", LAST_DAY, "--skip-index")
+    assert told.code == 0, told.err
+    assert (home / "exports" / f"decisions_{LAST_DAY}.csv").is_file()
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(fresh: Terminal) -> None:

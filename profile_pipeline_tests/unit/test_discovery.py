@@ -203,12 +203,6 @@ def test_without_a_warehouse_nothing_is_known(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_warehouse_from_before_live_sources_knows_nothing_of_them(place: Place) -> None:
-    with open_warehouse(place.settings) as warehouse:
-        warehouse.connection.execute("DROP TABLE watermarks").fetchall()
-    assert known(place.settings, {"users": "memory:users"}) == Known()
-
-
 def test_what_is_known_is_how_far_each_source_was_read_and_which_days_have_profiles_or_owe_them(place: Place) -> None:
     place.put("a", "b", created_at="2024-01-03T10:00:00")
     place.ingest()

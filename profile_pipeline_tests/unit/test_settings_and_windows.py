@@ -29,10 +29,11 @@ def test_without_an_environment_the_defaults_hold(environment: pytest.MonkeyPatc
     assert (settings.mongodb_uri, settings.airtable_api_key) == (None, None)
 
 
-def test_a_threshold_is_set_by_its_own_variable(environment: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("domains", ['["team.org", "our.org"]', "team.org, our.org", "team.org,our.org,"])
+def test_a_threshold_is_set_by_its_own_variable(environment: pytest.MonkeyPatch, domains: str) -> None:
     environment.setenv("PROFILE_PIPELINE_POLICY__COOLDOWN_DAYS", "10")
-    environment.setenv("PROFILE_PIPELINE_POLICY__TEAM_DOMAINS", '["team.org"]')
-    assert load_settings().policy == Policy(cooldown_days=10, team_domains=("team.org",))
+    environment.setenv("PROFILE_PIPELINE_POLICY__TEAM_DOMAINS", domains)
+    assert load_settings().policy == Policy(cooldown_days=10, team_domains=("team.org", "our.org"))
 
 
 def test_the_environment_wins_over_the_file_and_an_empty_value_is_none(environment: pytest.MonkeyPatch) -> None:
@@ -54,6 +55,9 @@ def test_the_environment_wins_over_the_file_and_an_empty_value_is_none(environme
         ("PROFILE_PIPELINE_POLICY__COOLDOWN_DAY", "10", "is '10': "),
         ("PROFILE_PIPELINE_MEMORY_LIMIT", "8", "is '8': DuckDB needs at least 1GB here; write a size such as 8GB"),
         ("PROFILE_PIPELINE_MEMORY_LIMIT", "most", "is 'most': "),
+        ("PROFILE_PIPELINE_POLICY__REQUEST_DETAILS_BELOW", "5", "is '5': "),
+        ("PROFILE_PIPELINE_POLICY__TEAM_DOMAINS", '["team.org', "is '[\"team.org': "),
+        ("MONGODB_FIELDS", "{users", "is not JSON (Expecting property name"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_variable(
@@ -64,6 +68,12 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable(
         load_settings()
     assert str(caught.value).startswith(f"{variable} {said}")
     assert "\n" not in str(caught.value)
+
+
+def test_scores_above_a_hundred_are_refused_before_they_fail_each_night(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PROFILE_PIPELINE_POLICY__SCORE_PER_EVENT", "10")
+    with pytest.raises(PipelineError, match=r"PROFILE_PIPELINE_POLICY: 10 times SCORE_PER_FIELD .* make 130"):
+        load_settings()
 
 
 def test_a_secret_is_shown_by_neither_settings_nor_their_errors(environment: pytest.MonkeyPatch) -> None:
