@@ -11,6 +11,7 @@ returns is told beside. So `import` of a library and the opening of a file count
 import importlib
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -116,8 +117,11 @@ def _cpu_seconds() -> float:
 def _peak_mb() -> float:
     """The largest resident set of this process.
 
-    From the kernel's own page: what `getrusage` tells of a new process begins with that of the one that started it.
+    Of Linux from the kernel's own page: what `getrusage` tells there of a new process begins with that of the one that
+    started it. macOS counts in bytes.
     """
+    if not sys.platform.startswith("linux"):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KILOBYTES_PER_MB**2
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / KILOBYTES_PER_MB
 

@@ -22,7 +22,7 @@ from ibis import _
 from profile_pipeline import features, profiles
 from profile_pipeline.code import CODE
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.extraction import Progress as Reading
+from profile_pipeline.extraction import ReadingProgress
 from profile_pipeline.history import as_of_join, versions, with_past
 from profile_pipeline.index.text import user_summaries as summaries_of
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_sequence
@@ -53,7 +53,7 @@ def raw(
     settings: Settings,
     window: Window,
     kind: str,
-    on_progress: Callable[[Reading], None] = lambda reading: None,
+    on_progress: Callable[[ReadingProgress], None] = lambda reading: None,
 ) -> Ingested:
     """Add the versions known on the window's days to the log of a kind, and what is rejected to quarantine."""
     source = source_for(kind, settings)
@@ -197,7 +197,7 @@ def build(
     settings: Settings,
     window: Window,
     on_progress: Progress = lambda name, done: None,
-    on_reading: Callable[[Reading], None] = lambda reading: None,
+    on_reading: Callable[[ReadingProgress], None] = lambda reading: None,
 ) -> None:
     """Bring every table of the warehouse up to date for a window.
 

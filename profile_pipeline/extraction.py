@@ -60,7 +60,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReadingProgress:
     """How far a reading has come: documents so far, and about how many in all where that is known."""
 
     kind: str
@@ -176,7 +176,7 @@ def watermark(warehouse: Warehouse, source: str, kind: str) -> Watermark:
 
 
 def stage(
-    warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Rules, on_progress: Callable[[Progress], None]
+    warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Rules, on_progress: Callable[[ReadingProgress], None]
 ) -> Extracted:
     """Read a plan's span into `staged_documents`, each batch in a transaction with the place after it.
 
@@ -205,7 +205,7 @@ class _Reading:
         source: LiveSource,
         plan: Plan,
         rules: Rules,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[ReadingProgress], None],
     ) -> None:
         self.warehouse, self.source, self.plan, self.on_progress = warehouse, source, plan, on_progress
         self.rules, self.withheld, self.redacted = rules, 0, 0
@@ -233,9 +233,9 @@ class _Reading:
             if self.place == place:
                 raise
 
-    def progress(self) -> Progress:
+    def progress(self) -> ReadingProgress:
         """How far it has come."""
-        return Progress(self.plan.kind, self.documents, self.total, time.monotonic() - self.began, self.failures)
+        return ReadingProgress(self.plan.kind, self.documents, self.total, time.monotonic() - self.began, self.failures)
 
     def result(self) -> Extracted:
         """What it did."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 from profile_pipeline.extraction import (
     Extracted,
     Plan,
-    Progress,
+    ReadingProgress,
     finish,
     finish_reconciling,
     plan_extraction,
@@ -106,7 +106,7 @@ def ingest_changes(
     window: Window,
     settings: Settings,
     *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[ReadingProgress], None] = lambda progress: None,
 ) -> Ingested:
     """Bring the log of a kind up to what a live source knows at the end of a window.
 

@@ -1,7 +1,7 @@
 """Every environment variable, its default and its meaning.
 
 What belongs here: reading and checking the environment and `.env`. What does not: thresholds (`policy.py`) and
-anything that opens what a setting names. Nothing else in the package reads the environment.
+anything that opens what a setting names. Nothing else in the package reads a setting of this project.
 """
 
 from datetime import date, timedelta

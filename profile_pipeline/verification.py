@@ -232,14 +232,13 @@ def _rebuild(scratch: Warehouse, settings: Settings, window: Window, on_progress
     `untouched` names those whose row of the last day is only there to be compared with their latest stored one.
     """
     for name, step in build.STEPS.items():
-        if name == "messaging_decisions":
-            break
         on_progress(f"computing {name}")
+        if name == "messaging_decisions":
+            _rebuild_decisions(scratch, window)
+            continue
         step(scratch, settings, window)
         if name == "touched_users":
             _ask_as_of_the_last_day(scratch, window)
-    on_progress("computing messaging_decisions")
-    _rebuild_decisions(scratch, window)
 
 
 def _ask_as_of_the_last_day(scratch: Warehouse, window: Window) -> None:

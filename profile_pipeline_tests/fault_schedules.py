@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 
 from profile_pipeline.build import days_owed
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.extraction import Progress
+from profile_pipeline.extraction import ReadingProgress
 from profile_pipeline.ingestion import Ingested, ingest_changes, log_sequence
 from profile_pipeline.reconciliation import GONE
 from profile_pipeline.records.models import MODELS
@@ -496,7 +496,7 @@ class World:
     def _ingest(self, system: System, window: Window) -> Ingested:
         batches = 0
 
-        def count(progress: Progress) -> None:
+        def count(progress: ReadingProgress) -> None:
             nonlocal batches
             batches += 1
             if batches == self.kill_at:

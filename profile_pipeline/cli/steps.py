@@ -15,7 +15,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from profile_pipeline.extraction import Progress as Reading
+from profile_pipeline.extraction import ReadingProgress
 from profile_pipeline.index.embedding import progress_in_words
 
 SECONDS_BETWEEN_LINES = 10
@@ -115,7 +115,7 @@ class Steps:
         """Some of the running step's queries are answered."""
         self._note(f"searching: {done:,} of {total:,} queries", done / (total + 1))
 
-    def reading(self, progress: Reading) -> None:
+    def reading(self, progress: ReadingProgress) -> None:
         """Some of the running step's documents are read."""
         self._note(str(progress), progress.documents / (progress.total + 1) if progress.total else 0.0)
 

@@ -11,10 +11,10 @@ import ibis.expr.types as ir
 from ibis import _
 
 from profile_pipeline.features.attendance import Attendance
+from profile_pipeline.features.names import display_name
 from profile_pipeline.features.people import BEGINNING
 from profile_pipeline.history import FOREVER, held_on
 from profile_pipeline.policy import Policy
-from profile_pipeline.profiles.names import display_name
 
 
 def meetings(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir.Table:

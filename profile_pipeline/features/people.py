@@ -10,8 +10,8 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
+from profile_pipeline.features.names import display_name
 from profile_pipeline.history import FOREVER
-from profile_pipeline.profiles.names import display_name
 
 BEGINNING = date(1, 1, 1)
 """Before any record: an address that some user owns later stands for itself until then."""
@@ -27,15 +27,42 @@ def address_claims(users: ir.Table) -> ir.Table:
         For each user version and address: `address`, `user_id`, the user's current `email` and `name`,
         `is_current`, and `since` and `last_held`, the first and last version with that address so far.
     """
-    earlier = users.select("id", address=_.email, held_from=_.valid_from).view()
-    known_by = [users.id == earlier.id, earlier.held_from <= users.valid_from]
+    named = _identities(users).cache()
+    earlier = named.select("id", address=_.email, held_from=_.valid_from, last_from=_.last_from).view()
+    known_by = [named.id == earlier.id, earlier.held_from <= named.valid_from]
     return (
-        users.select("id", "email", "name", "valid_from", "valid_to")
+        named.drop("last_from")
         .join(earlier, known_by, rname="earlier_{name}")
         .group_by("address", "id", "email", "name", "valid_from", "valid_to")
-        .agg(since=_.held_from.min(), last_held=_.held_from.max())
+        .agg(since=_.held_from.min(), last_held=_.last_from.max())
         .mutate(is_current=_.email == _.address)
         .rename(user_id="id")
+    )
+
+
+def _identities(users: ir.Table) -> ir.Table:
+    """The intervals in which a user keeps e-mail and name, with `last_from`, the begin of the last version in each.
+
+    A user whose record changes each day goes by one address throughout, and is compared with earlier ones once.
+    """
+    in_order = ibis.window(group_by="id", order_by="valid_from")
+    before = users.select("id", "email", "name", "valid_from", "valid_to").mutate(
+        previous_email=_.email.lag().over(in_order),
+        previous_name=_.name.lag().over(in_order),
+        previous_end=_.valid_to.lag().over(in_order),
+    )
+    goes_on = (
+        (before.previous_end == before.valid_from)
+        & (before.previous_email == before.email)
+        & before.previous_name.identical_to(before.name)
+    )
+    so_far = ibis.window(group_by="id", order_by="valid_from", preceding=None, following=0)
+    return (
+        before.mutate(is_begin=ibis.ifelse(goes_on.fill_null(False), 0, 1))
+        .mutate(run=_.is_begin.sum().over(so_far))
+        .group_by("id", "email", "name", "run")
+        .agg(last_from=_.valid_from.max(), valid_from=_.valid_from.min(), valid_to=_.valid_to.max())
+        .drop("run")
     )
 
 

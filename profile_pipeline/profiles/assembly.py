@@ -9,7 +9,7 @@ from functools import reduce
 import ibis
 import ibis.expr.types as ir
 
-from profile_pipeline.profiles.names import display_name
+from profile_pipeline.features.names import display_name
 from profile_pipeline.tables import (
     EVENT_FEATURES,
     MESSAGE_FEATURES,

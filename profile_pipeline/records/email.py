@@ -1,7 +1,7 @@
 """When two e-mail addresses are the same.
 
 What belongs here: the one normal form that users' and participants' addresses are compared in. What does not:
-who owns an address as of a day (`history.py`).
+who owns an address as of a day (`features/people.py`).
 """
 
 DOTLESS_DOMAINS = ("gmail.com", "googlemail.com")

@@ -2,7 +2,7 @@
 
 What belongs here: the rule by which the first holder keeps an address and a second live user is rejected.
 What does not: finding the claims (`ingestion.py`), and whose address it is for matching events
-(`history.py`).
+(`features/people.py`).
 """
 
 from collections import defaultdict

@@ -13,7 +13,7 @@ import stamina
 
 from profile_pipeline import build
 from profile_pipeline.errors import PipelineError, TransientError
-from profile_pipeline.extraction import Progress
+from profile_pipeline.extraction import ReadingProgress
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes
 from profile_pipeline.records.dialect import Dialect
 from profile_pipeline.retries import ATTEMPTS
@@ -41,7 +41,7 @@ class Place:
             home=home, source_dir=home / "source", start_date=date(2024, 1, 1), policy=policy, overlap_minutes=15
         )
         self.source = MemorySource(f"2024-01-02{NIGHT}")
-        self.progress: list[Progress] = []
+        self.progress: list[ReadingProgress] = []
 
     def put(self, *keys: str, **fields: Any) -> None:
         for key in keys:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from profile_pipeline.profiles.names import display_name
+from profile_pipeline.features.names import display_name
 from profile_pipeline.profiles.wording import listed, lowered, number_article, word_article
 from profile_pipeline_tests.stored_profiles import rows_of, table
 

@@ -74,6 +74,17 @@ NOBODY = (None, "Ann")
         ),
         pytest.param(
             [
+                user("u1", 1, "ann@x.org", name="A", age=30),
+                user("u1", 4, "ann@x.org", name="A", age=31),
+                user("u1", 6, "b@x.org", name="A"),
+                user("u2", 2, "ann@x.org", name="B"),
+                user("u2", 3, "c@x.org", name="B"),
+            ],
+            [("u1", "A")] * 7,
+            id="theirs who had a version with it last, although another took it later",
+        ),
+        pytest.param(
+            [
                 user("u1", 1, "ann@x.org", name="A"),
                 user("u1", 3, "b@x.org", name="A"),
                 user("u2", 5, "ann@x.org", name="B"),

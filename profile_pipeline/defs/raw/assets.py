@@ -13,7 +13,7 @@ from profile_pipeline.defs.daily import daily_asset, failing_well
 from profile_pipeline.defs.partitions import SETTINGS, window_of
 from profile_pipeline.defs.reporting import ingested_metadata, report
 from profile_pipeline.defs.resources import WarehouseResource
-from profile_pipeline.extraction import Progress
+from profile_pipeline.extraction import ReadingProgress
 from profile_pipeline.forgetting.erasure import finish
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.settings import Settings
@@ -92,11 +92,11 @@ def share_result(check: str, what: str, share: float, allowed: float, problem: s
     return dg.AssetCheckResult(passed=problem is None, check_name=check, metadata=metadata, description=problem)
 
 
-def noting_progress(context: dg.AssetExecutionContext) -> Callable[[Progress], None]:
+def noting_progress(context: dg.AssetExecutionContext) -> Callable[[ReadingProgress], None]:
     """Note every few seconds how far reading has come, in the log and on the asset."""
     noted = time.monotonic()
 
-    def note(progress: Progress) -> None:
+    def note(progress: ReadingProgress) -> None:
         nonlocal noted
         if time.monotonic() - noted < READING_SECONDS:
             return

@@ -1,7 +1,7 @@
 """What people are called.
 
 What belongs here: the display name of anyone with an address. What does not: whose an address is
-(`features/people.py`).
+(`people.py`).
 """
 
 import ibis
