@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import ibis
@@ -136,7 +136,9 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
     )
     # The order in which the rows are joined is that in which the fewest are held at once.
     with warehouse.tuned(disabled_optimizers="join_order"):
-        computed = _replace(warehouse, "user_profiles", rows, window, in_order=True)
+        computed = _replace(
+            warehouse, "user_profiles", rows, window, in_order=True, on_change=lambda: _owe_later(warehouse, window)
+        )
     with warehouse.transaction():
         renew_macros(warehouse.connection, settings.policy, CODE)
     _note_written(warehouse, "user_profiles", window)
@@ -242,8 +244,8 @@ def deleted_too_many(name: str, ingested: Ingested, settings: Settings) -> str |
 def days_owed(warehouse: Warehouse) -> list[date]:
     """The days whose stored profiles do not follow from the log as it is now, in order.
 
-    A day owes a recompute when the log of that day or of an earlier one gained versions since, when its run was
-    broken off, or when it was left out between days that were computed.
+    A day owes a recompute when the log of that day or of an earlier one gained versions since, when profiles of an
+    earlier one changed since, when its run was broken off, or when it was left out between days that were computed.
     """
     newest = " UNION ALL ".join(
         f"SELECT partition_date, max(sequence) AS sequence FROM {table.name} GROUP BY 1"
@@ -268,6 +270,20 @@ def days_owed(warehouse: Warehouse) -> list[date]:
         """
     ).fetchall()
     return [day for (day,) in rows]
+
+
+def days_left_out(warehouse: Warehouse) -> Window | None:
+    """The days from the log's first to the one before the first that was computed, if that is later.
+
+    Of whoever was touched on these days only, there are no profiles.
+    """
+    firsts = " UNION ALL ".join(f"SELECT min(partition_date) AS day FROM {table.name}" for table in RAW_TABLES.values())
+    ((first, computed),) = warehouse.connection.execute(
+        f"SELECT (SELECT min(day) FROM ({firsts})), (SELECT min(partition_date) FROM computed_days)"
+    ).fetchall()
+    if first is None or computed is None or first >= computed:
+        return None
+    return Window(first, computed - timedelta(days=1))
 
 
 def last_computed_day(warehouse: Warehouse) -> date:
@@ -362,6 +378,13 @@ def _note_written(warehouse: Warehouse, name: str, window: Window) -> None:
         ).fetchall()
 
 
+def _owe_later(warehouse: Warehouse, window: Window) -> None:
+    """Let computed days after the window owe a recompute: their decisions follow from its profiles, too."""
+    warehouse.connection.execute(
+        "UPDATE computed_days SET log_sequence = 0 WHERE partition_date > ?", [window.end]
+    ).fetchall()
+
+
 def _replace(
     warehouse: Warehouse,
     name: str,
@@ -370,6 +393,7 @@ def _replace(
     *,
     reads: str = "touched_users",
     in_order: bool = False,
+    on_change: Callable[[], None] = lambda: None,
 ) -> Computed:
-    written = warehouse.replace(name, rows, window, in_order=in_order)
+    written = warehouse.replace(name, rows, window, in_order=in_order, on_change=on_change)
     return Computed(rows_of_day(warehouse, reads, window), written)

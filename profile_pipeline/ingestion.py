@@ -82,10 +82,11 @@ class Ingested:
 
 
 def ingest(warehouse: Warehouse, source: FileSource, kind: str, window: Window, settings: Settings) -> Ingested:
-    """Add the versions of a window to the log of a kind, and what is rejected to the quarantine.
+    """Bring the log of a kind up to what the files know at the end of a window, and quarantine what is rejected.
 
-    The log of a window depends on the source and on what the log held before, not on how the window is cut: a
-    range gives what its days give one by one. A second run adds nothing. All of it is one transaction.
+    Versions are added on whichever day up to the window's end they are known, so that what a file gained late is
+    never lost; days before the window that gained some owe a recompute then. A range gives what its days give one by
+    one. A second run adds nothing. All of it is one transaction.
 
     Rejected documents are filed under the latest day they were known on, where that can be read, else under
     the first day of the window that met them first.
@@ -95,7 +96,7 @@ def ingest(warehouse: Warehouse, source: FileSource, kind: str, window: Window, 
     """
     documents = source.read(kind, window)
     with _registered(warehouse.connection, documents), warehouse.transaction():
-        ingested = add(warehouse, kind, "documents", rules_of(settings), window)
+        ingested = add(warehouse, kind, "documents", rules_of(settings), _up_to(window, settings), window=window)
     return replace(ingested, is_source_missing=documents.is_missing)
 
 
@@ -122,7 +123,7 @@ def ingest_changes(
     """
     plan = plan_extraction(warehouse, source, kind, window, settings)
     rules = rules_of(settings, source.dialect(kind))
-    days = Window(min(settings.start_date, window.start), window.end)
+    days = _up_to(window, settings)
     extracted = stage(warehouse, source, plan, rules, on_progress)
     if plan.is_reconciling:
         list_present(warehouse, source, plan, rules)
@@ -138,6 +139,11 @@ def ingest_changes(
     if not plan.is_reconciling:
         return ingested
     return _reconcile(warehouse, source, plan, rules, ingested, max_share=settings.policy.max_deleted_share)
+
+
+def _up_to(window: Window, settings: Settings) -> Window:
+    """All days up to a window's end."""
+    return Window(min(settings.start_date, window.start), window.end)
 
 
 def _reconcile(

@@ -299,7 +299,10 @@ COMPUTED_DAYS = Table(
     ("partition_date",),
     PARTITION
     | {
-        "log_sequence": ("int64", "The newest log entry when the day's touched users were found."),
+        "log_sequence": (
+            "int64",
+            "The newest log entry when the day's touched users were found; 0 once profiles of an earlier day changed.",
+        ),
         "missing_tables": ("array<string>", "The tables of profiles that have not been written since."),
         "is_complete": ("boolean", "Whether none is missing."),
     },

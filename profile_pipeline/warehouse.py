@@ -4,7 +4,7 @@ What belongs here: opening the file, reading a table, replacing a window of part
 does not: the meaning of columns (`tables.py`) and anything that computes one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -155,7 +155,15 @@ class Warehouse:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def replace(self, name: str, rows: ir.Table, window: Window, *, in_order: bool = False) -> Written:
+    def replace(
+        self,
+        name: str,
+        rows: ir.Table,
+        window: Window,
+        *,
+        in_order: bool = False,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> Written:
         """Make the window's partitions of a table equal to `rows`, in one transaction.
 
         Partitions that are equal already are left alone, so a second run writes nothing: their rows are
@@ -167,6 +175,7 @@ class Warehouse:
             window: the partitions to replace; those without a row end up empty.
             in_order: whether the rows come by day anyway. Otherwise they are sorted, so that whoever reads some days
                 passes over the others, unread.
+            on_change: called before a change is committed, unless there is none, for what has to be written with it.
         """
         self._make_table(name)
         columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
@@ -177,6 +186,7 @@ class Warehouse:
         if not self.scalar(f"SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {between} LIMIT 1)"):
             with self.transaction():
                 self.connection.execute(f"INSERT INTO {name} ({columns}) {select}").fetchall()
+                on_change()
             days = self.scalar(f"SELECT count(DISTINCT partition_date) FROM {name} WHERE {between}")
             count = self.scalar(f"SELECT count(*) FROM {name} WHERE {between}")
             return Written(count, count, days)
@@ -186,7 +196,7 @@ class Warehouse:
         ).fetchall()
         try:
             self.connection.execute(f"INSERT INTO staged_rows {select}").fetchall()
-            return self._replace_changed(name, columns, between)
+            return self._replace_changed(name, columns, between, on_change)
         finally:
             self.connection.execute("DROP TABLE staged_rows")
 
@@ -201,7 +211,7 @@ class Warehouse:
             self.connection.execute("DROP TABLE taken").fetchall()
             self.connection.execute("DELETE FROM parquet_partitions WHERE table_name = ?", [name]).fetchall()
 
-    def _replace_changed(self, name: str, columns: str, between: str) -> Written:
+    def _replace_changed(self, name: str, columns: str, between: str, on_change: Callable[[], None]) -> Written:
         digest = f"SELECT partition_date, count(*) AS n, sum(hash({columns})::HUGEINT) AS digest"
         self.connection.execute(
             f"""
@@ -213,16 +223,18 @@ class Warehouse:
             """
         ).fetchall()
         changed = "partition_date IN (SELECT partition_date FROM changed_days)"
+        count = self.scalar("SELECT count(*) FROM staged_rows")
+        days = self.scalar("SELECT count(*) FROM changed_days")
+        if not days:
+            self.release_caches()
+            return Written(count, 0, 0)
         with self.transaction():
             self.connection.execute(f"DELETE FROM {name} WHERE {changed}").fetchall()
             self.connection.execute(
                 f"INSERT INTO {name} ({columns}) SELECT {columns} FROM staged_rows WHERE {changed}"
             ).fetchall()
-        return Written(
-            self.scalar("SELECT count(*) FROM staged_rows"),
-            self.scalar(f"SELECT count(*) FROM staged_rows WHERE {changed}"),
-            self.scalar("SELECT count(*) FROM changed_days"),
-        )
+            on_change()
+        return Written(count, self.scalar(f"SELECT count(*) FROM staged_rows WHERE {changed}"), days)
 
 
 @cache

@@ -10,7 +10,7 @@ from functools import partial
 
 from profile_pipeline import build as pipeline
 from profile_pipeline.cli import Format, output
-from profile_pipeline.cli.reading import first_computed_day, remark_on_owed_days
+from profile_pipeline.cli.reading import remark_on_owed_days
 from profile_pipeline.cli.steps import Steps
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.forgetting.erasure import finish
@@ -80,7 +80,7 @@ def run(settings: Settings, window: Window, *, skip_index: bool = False) -> Step
     if withheld:
         _remark(f"{withheld:,} records of people who were erased were kept out")
     with open_warehouse(settings, read_only=True) as warehouse:
-        _remark_on_gaps(warehouse, settings)
+        _remark_on_gaps(warehouse)
     return steps
 
 
@@ -114,12 +114,12 @@ def _index(settings: Settings, embedder: Embedder, steps: Steps) -> None:
     steps.finish("profile_index", report.served.rows, report.upserted + report.deleted, embedded=report.embedded)
 
 
-def _remark_on_gaps(warehouse: Warehouse, settings: Settings) -> None:
-    first = first_computed_day(warehouse)
-    if first > settings.start_date:
+def _remark_on_gaps(warehouse: Warehouse) -> None:
+    left_out = pipeline.days_left_out(warehouse)
+    if left_out:
         _remark(
-            f"the days from {settings.start_date} to {first - timedelta(days=1)} were never built, so profiles "
-            f"know nothing of them; begin with `profile-pipeline build --from {settings.start_date}`"
+            f"{left_out} were never built, so whoever was touched on these days only has no profile; begin with "
+            f"`profile-pipeline build --from {left_out.start}`"
         )
     remark_on_owed_days(warehouse, pipeline.last_computed_day(warehouse))
 

@@ -51,17 +51,22 @@ def table_check(check: Check) -> dg.AssetChecksDefinition:
 
 @dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL, additional_deps=COMPLETING)
 def user_profiles_owe_no_day(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-    """Profiles follow from the log as it is now: no day gained versions, broke off or was left out since."""
+    """Profiles follow from the log as it is now: no day gained versions, broke off or was left out."""
     with warehouse.open() as opened:
         owed = build.days_owed(opened)
+        left_out = build.days_left_out(opened)
     metadata: dict[str, dg.MetadataValue] = {"days_owed": dg.MetadataValue.int(len(owed))}
     if owed:
         metadata["first_day_owed"] = dg.MetadataValue.text(owed[0].isoformat())
         metadata["last_day_owed"] = dg.MetadataValue.text(owed[-1].isoformat())
+    if left_out:
+        metadata["days_left_out"] = dg.MetadataValue.text(str(left_out))
+    problems = [f"materialize {left_out}, which was left out"] if left_out else []
+    problems += [f"materialize {owed[0]} to {owed[-1]} again"] if owed else []
     return dg.AssetCheckResult(
-        passed=not owed,
+        passed=not problems,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"materialize {owed[0]} to {owed[-1]} again" if owed else None,
+        description="; ".join(problems) or None,
         metadata=metadata,
     )
 

@@ -9,7 +9,7 @@ table's name over these files, so what only reads need not know of Spark.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
@@ -81,15 +81,23 @@ class SparkWarehouse(Warehouse):
         self._registered.append(view)
         return self.spark.table(view).select(*TABLES[name].columns)
 
-    def replace(self, name: str, rows: ir.Table, window: Window, *, in_order: bool = False) -> Written:
+    def replace(
+        self,
+        name: str,
+        rows: ir.Table,
+        window: Window,
+        *,
+        in_order: bool = False,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> Written:
         """As in DuckDB; partitions are compared by count and by the sum of hashes of their rows as JSON."""
         if name not in DERIVED_TABLES:
-            return super().replace(name, rows, window, in_order=in_order)
+            return super().replace(name, rows, window, in_order=in_order, on_change=on_change)
         with self._staging() as staging:
             found = self._stage(rows.select(*TABLES[name].columns), staging)
             stored = self._contents(name, window)
             changed = {day: found.get(day) for day in found.keys() | stored.keys() if found.get(day) != stored.get(day)}
-            self._publish(name, staging, changed)
+            self._publish(name, staging, changed, on_publish=on_change if changed else None)
         self._forget_registered()
         written = sum(content.rows for content in changed.values() if content)
         return Written(sum(content.rows for content in found.values()), written, len(changed))
@@ -153,7 +161,15 @@ class SparkWarehouse(Warehouse):
         yield staging
         shutil.rmtree(staging, ignore_errors=True)
 
-    def _publish(self, name: str, staging: Path, changed: Mapping[date, Content | None], *, drop: bool = False) -> None:
+    def _publish(
+        self,
+        name: str,
+        staging: Path,
+        changed: Mapping[date, Content | None],
+        *,
+        drop: bool = False,
+        on_publish: Callable[[], None] | None = None,
+    ) -> None:
         """Let staged files be the changed days' content, all at once; None: the day is empty now.
 
         Files that count for nothing, those replaced and those of a broken run, go afterwards.
@@ -178,6 +194,8 @@ class SparkWarehouse(Warehouse):
                 self.connection.execute(f"INSERT INTO {PARQUET_PARTITIONS.name} VALUES (?, ?, ?, ?, ?)", row).fetchall()
             if name in DERIVED_TABLES:
                 self._create_view(name)
+            if on_publish:
+                on_publish()
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise

@@ -152,6 +152,32 @@ def test_a_late_record_owes_its_day_and_those_after_it_and_a_check_names_them(
     assert owed(late) == (False, "materialize 2024-01-01 to 2024-01-02 again", 2)
 
 
+def test_a_night_takes_in_what_came_late_and_what_changed_without_a_time(tmp_path: Path) -> None:
+    nightly = Deployment(tmp_path / "home", tmp_path / "source", BagOfWords())
+    queued = {"id": "m1", "user_id": "u1", "status": "queued", "created_date": "2024-01-01"}
+    nightly.write("users", ANN)
+    nightly.write("messages", queued)
+    assert nightly.run("2024-01-01").success
+    nightly.write("users", ANN, {"id": "u9", "email": "late@x.org", "created_at": "2024-01-01T23:50:00Z"})
+    nightly.write("messages", queued | {"status": "sent", "sent_date": "2024-01-02"})
+    assert nightly.run("2024-01-02").success
+    (profile,) = nightly.rows("FROM profiles_as_of('2024-01-02') WHERE id = 'u1'")
+    assert (profile["last_message_sent_date"], profile["queued_message_count"]) == (date(2024, 1, 2), 0)
+    assert owed(nightly) == (False, "materialize 2024-01-01 to 2024-01-01 again", 1)
+    assert nightly.run("2024-01-01").success
+    # The decisions of the second day follow from the profile that is new on the first.
+    assert owed(nightly) == (False, "materialize 2024-01-02 to 2024-01-02 again", 1)
+    assert nightly.run("2024-01-02").success
+    assert {row["id"] for row in nightly.rows("FROM profiles_as_of('2024-01-02')")} == {"u1", "u9"}
+    assert owed(nightly) == (True, None, 0)
+
+
+def test_days_before_the_first_computed_one_are_named(tmp_path: Path) -> None:
+    late_start = with_source(tmp_path)
+    assert late_start.run("2024-01-02").success
+    assert owed(late_start) == (False, "materialize 2024-01-01, which was left out", 0)
+
+
 def owed(deployment: Deployment) -> tuple[bool, str | None, Any]:
     """What the check on days owed says."""
     told = user_profiles_owe_no_day(deployment.resources["warehouse"])

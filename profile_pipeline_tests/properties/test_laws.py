@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from profile_pipeline.build import build
+from profile_pipeline.build import build, days_left_out, days_owed
 from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings
 from profile_pipeline.tables import RAW_TABLES, TABLES
@@ -94,11 +94,11 @@ class Pipeline:
         return settled
 
     def settle(self) -> None:
-        """Run the days owed, up to the last one computed, as one range; the source stays as it is."""
-        settled, last = self.settled_days(), max(self.computed_days())
-        first = settled[-1] + timedelta(days=1) if settled else FIRST_DAY
-        if first <= last:
-            self.build(Window(first, last))
+        """Run the days left out and those owed, as the pipeline names them; the source stays as it is."""
+        if left_out := days_left_out(self.warehouse):
+            self.build(left_out)
+        while owed := days_owed(self.warehouse):
+            self.build(Window(owed[0], owed[-1]))
 
 
 ALL, NONE = 1e9, 0.0
