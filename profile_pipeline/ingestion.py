@@ -15,6 +15,7 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
+from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import (
     Extracted,
     Plan,
@@ -36,7 +37,7 @@ from profile_pipeline.sources.base import Documents
 from profile_pipeline.sources.files import FileSource
 from profile_pipeline.sources.live import LiveSource
 from profile_pipeline.suppression_list import load_suppressions
-from profile_pipeline.tables import RAW_TABLES
+from profile_pipeline.tables import LOG_READING, RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 
@@ -212,7 +213,11 @@ def add(
         days: the partitions that may gain versions.
         window: the days that are counted, on the first of which documents are filed that hold no readable day; by
             default all of them. What is rejected again and again on other days is so no share of the run's batch.
+
+    Raises:
+        PipelineError: what the log holds was read otherwise.
     """
+    _expect_same_reading(warehouse, rules.reading)
     window = window or days
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
@@ -243,6 +248,21 @@ def add(
         withheld=len(named.owned),
         redacted=len(named.redacted),
     )
+
+
+def _expect_same_reading(warehouse: Warehouse, reading: Reading) -> None:
+    """Note how the log is read, or make sure that it is read as before."""
+    now = {"time_zone": reading.zone.key, "folds_email_aliases": reading.fold_email_aliases}
+    before = warehouse.records(f"FROM {LOG_READING.name}")
+    if not before:
+        warehouse.connection.execute(f"INSERT INTO {LOG_READING.name} VALUES (?, ?)", list(now.values())).fetchall()
+    elif before != [now]:
+        zone, folded = before[0].values()
+        raise PipelineError(
+            f"the log of this home was read with PROFILE_PIPELINE_TIMEZONE={zone} and "
+            f"PROFILE_PIPELINE_POLICY__FOLD_EMAIL_ALIASES={str(folded).lower()}, and one of them is another now; "
+            "set it back, or begin a new PROFILE_PIPELINE_HOME"
+        )
 
 
 def _suppress(connection: duckdb.DuckDBPyConnection, kind: str, rules: Rules, days: Window) -> Named:

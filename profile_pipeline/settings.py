@@ -5,7 +5,7 @@ anything that opens what a setting names. Nothing else in the package reads a se
 """
 
 from datetime import date, timedelta
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
             raise ValueError("DuckDB needs at least 1GB here; write a size such as 8GB")
         return value
 
-    @cached_property
+    @property
     def zone(self) -> ZoneInfo:
         """The business time zone."""
         return ZoneInfo(self.timezone)

@@ -319,6 +319,16 @@ WATERMARKS = Table(
     },
 )
 
+LOG_READING = Table(
+    "log_reading",
+    (),
+    {
+        "time_zone": ("string", "The business time zone in which the days of the logs were told."),
+        "folds_email_aliases": ("boolean", "Whether plus parts, and Gmail's dots, were dropped from addresses."),
+    },
+)
+"""How the logs were read, in one row: another reading would put one record on other days, or under other addresses."""
+
 EXTRACTIONS = Table(
     "extractions",
     ("kind",),
@@ -428,6 +438,7 @@ TABLES = {
         QUARANTINE,
         *DERIVED_TABLES.values(),
         COMPUTED_DAYS,
+        LOG_READING,
         WATERMARKS,
         EXTRACTIONS,
         STAGED_DOCUMENTS,

@@ -279,7 +279,7 @@ def on_connection(
     """The warehouse on a connection, which is closed at the end of the block.
 
     Raises:
-        PipelineError: the engine is not installed.
+        PipelineError: the engine is not installed, or DuckDB may hold too little memory for what the block asks.
     """
     try:
         warehouse = _warehouse_class(engine)(connection, memory_limit)
@@ -288,6 +288,11 @@ def on_connection(
         raise
     try:
         yield warehouse
+    except duckdb.OutOfMemoryException as error:
+        raise PipelineError(
+            f"DuckDB needs more memory than it may hold ({str(error).splitlines()[0]}); raise "
+            "PROFILE_PIPELINE_MEMORY_LIMIT, free memory, or build fewer days at once"
+        ) from error
     finally:
         warehouse.release_caches()
         connection.close()

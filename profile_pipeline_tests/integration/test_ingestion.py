@@ -13,6 +13,7 @@ import pytest
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.ingestion import Ingested, ingest
+from profile_pipeline.policy import Policy
 from profile_pipeline.records import screening
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import source_for
@@ -46,6 +47,17 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+@pytest.mark.parametrize("other", [{"timezone": "Asia/Tokyo"}, {"policy": Policy(fold_email_aliases=True)}])
+def test_a_log_is_not_mixed_with_what_is_read_otherwise(place: Place, other: dict[str, Any]) -> None:
+    assert place.ingest("users", ANN).versions_added == 1
+    before, place.settings = place.settings, place.settings.model_copy(update=other)
+    with pytest.raises(PipelineError, match=r"was read with PROFILE_PIPELINE_TIMEZONE=UTC and .*ALIASES=false"):
+        place.ingest("orders", {"id": "o1", "user_id": "u1", "amount": 1, "date": "2024-01-03"})
+    assert place.rows("FROM raw_orders") == []
+    place.settings = before
+    assert place.ingest("users", ANN).versions_added == 0
 
 
 def day(number: int) -> date:

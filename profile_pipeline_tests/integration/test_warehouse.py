@@ -179,6 +179,15 @@ def test_a_missing_warehouse_is_not_created_by_a_reader(settings: Settings) -> N
     assert not settings.home.exists()
 
 
+def test_too_little_memory_is_told_in_one_sentence(settings: Settings) -> None:
+    limited = settings.model_copy(update={"memory_limit": 1_000_000_000})
+    one_string = "SELECT length(string_agg(repeat('x', 100_000_000), '')) FROM range(30)"
+    with pytest.raises(PipelineError) as caught, open_warehouse(limited) as warehouse:
+        warehouse.scalar(one_string)
+    assert str(caught.value).startswith("DuckDB needs more memory than it may hold (Out of Memory Error: ")
+    assert str(caught.value).endswith("; raise PROFILE_PIPELINE_MEMORY_LIMIT, free memory, or build fewer days at once")
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 def test_duckdb_holds_no_more_than_the_setting_says_also_after_a_block_with_another_limit(
     settings: Settings, read_only: bool
