@@ -88,6 +88,9 @@ class Warehouse:
             columns = ", ".join(f'"{column}" {type_}' for column, type_ in types.items())
             yield f"CREATE TABLE {name} ({columns})"
             return
+        except duckdb.IOException:
+            # A view over files of another engine, which were moved along with the home: that engine renews it.
+            return
         lacking = [column for column in types if column not in existing]
         if lacking and name not in self.views():
             yield from (f'ALTER TABLE {name} ADD COLUMN "{column}" {types[column]}' for column in lacking)
