@@ -431,17 +431,10 @@ DERIVED_TABLES = {
 }
 """What follows from the logs alone, and which another engine may compute."""
 
-TABLES = {
+READ_TABLES = {
     table.name: table
-    for table in (
-        *RAW_TABLES.values(),
-        QUARANTINE,
-        *DERIVED_TABLES.values(),
-        COMPUTED_DAYS,
-        LOG_READING,
-        WATERMARKS,
-        EXTRACTIONS,
-        STAGED_DOCUMENTS,
-        PARQUET_PARTITIONS,
-    )
+    for table in (*RAW_TABLES.values(), QUARANTINE, *DERIVED_TABLES.values(), COMPUTED_DAYS, WATERMARKS)
 }
+"""What is read without writing; the others remember how far a run has come."""
+
+TABLES = READ_TABLES | {table.name: table for table in (LOG_READING, EXTRACTIONS, STAGED_DOCUMENTS, PARQUET_PARTITIONS)}

@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.settings import Engine, Settings
-from profile_pipeline.tables import TABLES
+from profile_pipeline.tables import READ_TABLES, TABLES
 from profile_pipeline.window import Window
 
 
@@ -71,7 +71,7 @@ class Warehouse:
         Raises:
             PipelineError: an earlier release made the warehouse, and nothing was written since.
         """
-        lacking = [name for name in TABLES if any(self._missing(name))]
+        lacking = [name for name in READ_TABLES if any(self._missing(name))]
         if lacking:
             raise PipelineError(
                 f"an earlier release made this warehouse, whose {', '.join(lacking)} lack what this one reads; run "
