@@ -215,9 +215,9 @@ def add(
             default all of them. What is rejected again and again on other days is so no share of the run's batch.
 
     Raises:
-        PipelineError: what the log holds was read otherwise.
+        PipelineError: the log's days were told in another time zone.
     """
-    _expect_same_reading(warehouse, rules.reading)
+    _expect_same_zone(warehouse, rules.reading.zone.key)
     window = window or days
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
@@ -250,18 +250,15 @@ def add(
     )
 
 
-def _expect_same_reading(warehouse: Warehouse, reading: Reading) -> None:
-    """Note how the log is read, or make sure that it is read as before."""
-    now = {"time_zone": reading.zone.key, "folds_email_aliases": reading.fold_email_aliases}
+def _expect_same_zone(warehouse: Warehouse, zone: str) -> None:
+    """Note in which time zone the days of the log are told, or make sure that it is the one of before."""
     before = warehouse.records(f"FROM {LOG_READING.name}")
     if not before:
-        warehouse.connection.execute(f"INSERT INTO {LOG_READING.name} VALUES (?, ?)", list(now.values())).fetchall()
-    elif before != [now]:
-        zone, folded = before[0].values()
+        warehouse.connection.execute(f"INSERT INTO {LOG_READING.name} VALUES (?)", [zone]).fetchall()
+    elif before[0]["time_zone"] != zone:
         raise PipelineError(
-            f"the log of this home was read with PROFILE_PIPELINE_TIMEZONE={zone} and "
-            f"PROFILE_PIPELINE_POLICY__FOLD_EMAIL_ALIASES={str(folded).lower()}, and one of them is another now; "
-            "set it back, or begin a new PROFILE_PIPELINE_HOME"
+            f"the days of this home's log are those of {before[0]['time_zone']}, and PROFILE_PIPELINE_TIMEZONE is "
+            f"{zone}; set it back, or begin a new PROFILE_PIPELINE_HOME"
         )
 
 

@@ -322,12 +322,9 @@ WATERMARKS = Table(
 LOG_READING = Table(
     "log_reading",
     (),
-    {
-        "time_zone": ("string", "The business time zone in which the days of the logs were told."),
-        "folds_email_aliases": ("boolean", "Whether plus parts, and Gmail's dots, were dropped from addresses."),
-    },
+    {"time_zone": ("string", "The business time zone in which the days of the logs were told.")},
 )
-"""How the logs were read, in one row: another reading would put one record on other days, or under other addresses."""
+"""How the logs were read, in one row: another zone would put one record on other days."""
 
 EXTRACTIONS = Table(
     "extractions",

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from profile_pipeline.build import build, days_left_out, days_owed
 from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings
-from profile_pipeline.tables import RAW_TABLES, TABLES
+from profile_pipeline.tables import DERIVED_TABLES, RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 from profile_pipeline_tests.histories import FIRST_DAY, LAST_DAY, Documents, Step, histories
@@ -31,7 +31,8 @@ from profile_pipeline_tests.oracle_summary import summary
 
 # The cooldown ends within the few days of a history; of two users on one address, one is rejected each time.
 POLICY = Policy(cooldown_days=2, team_domains=("team.org",), max_rejected_share=1.0)
-DERIVED = sorted({*TABLES} - {table.name for table in RAW_TABLES.values()} - {"quarantine", "computed_days"})
+POLICIES = [POLICY.model_copy(update={"friend_min_shared_events": shared}) for shared in (1, 2, 3)]
+DERIVED = sorted(DERIVED_TABLES)
 """The tables that are a function of the log alone; what was computed when, and what was rejected, is not."""
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -106,7 +107,7 @@ ALL, NONE = 1e9, 0.0
 
 
 @contextmanager
-def pipeline(few: float = ALL) -> Iterator[Pipeline]:
+def pipeline(policy: Policy, few: float = ALL) -> Iterator[Pipeline]:
     """A pipeline with an empty source, which a copied log makes a rebuild."""
     with tempfile.TemporaryDirectory() as folder, fresh_warehouse() as warehouse:
         (Path(folder) / "users.jsonl").touch()  # without any file, the folder would be taken for a wrong one
@@ -116,13 +117,13 @@ def pipeline(few: float = ALL) -> Iterator[Pipeline]:
             "start_date": FIRST_DAY,
             "timezone": "UTC",
         }
-        yield Pipeline(warehouse, Settings(**values, policy=POLICY, mongodb_uri=None, airtable_api_key=None), few)
+        yield Pipeline(warehouse, Settings(**values, policy=policy, mongodb_uri=None, airtable_api_key=None), few)
 
 
 @contextmanager
-def rebuilt(log: Log, last_day: date) -> Iterator[Pipeline]:
+def rebuilt(log: Log, last_day: date, policy: Policy) -> Iterator[Pipeline]:
     """A fresh warehouse with the log, computed in one range from all of it."""
-    with pipeline(NONE) as fresh:
+    with pipeline(policy, NONE) as fresh:
         fresh.copy_log(log)
         fresh.build(Window(FIRST_DAY, last_day))
         yield fresh
@@ -140,8 +141,9 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def assert_settled_days_match_the_oracle(subject: Pipeline) -> None:
     log, stored = subject.log(), subject.rows("user_profiles")
     decisions, touched = subject.rows("messaging_decisions"), subject.rows("touched_users")
+    policy = subject.settings.policy
     for day in subject.settled_days():
-        wanted = profiles(log, day, POLICY)
+        wanted = profiles(log, day, policy)
         latest = latest_by_user(stored, day, "id")
         # A user deleted on the day of their creation was never there, and may lack a row that says so.
         wanted = {key: row for key, row in wanted.items() if key in latest or not row["is_deleted"]}
@@ -152,7 +154,7 @@ def assert_settled_days_match_the_oracle(subject: Pipeline) -> None:
         assert {key: name for key, name in decided.items() if name} == {
             key: row["decision"] for key, row in wanted.items() if row["decision"]
         }
-        assert must_be_touched(log, day, POLICY) <= {row["user_id"] for row in touched if row["partition_date"] == day}
+        assert must_be_touched(log, day, policy) <= {row["user_id"] for row in touched if row["partition_date"] == day}
         assert_reading_matches(subject, day, {key: row for key, row in wanted.items() if not row["is_deleted"]})
 
 
@@ -161,7 +163,7 @@ def assert_reading_matches(subject: Pipeline, day: date, wanted: dict[str, dict[
     found = {row["id"]: row for row in subject.rows(f"profiles_as_of(DATE '{day}')")}
     assert {key: {field: row[field] for field in wanted[key]} for key, row in found.items()} == wanted
     for key, profile in wanted.items():
-        assert summary(profile, POLICY) in (None, found[key]["summary"])
+        assert summary(profile, subject.settings.policy) in (None, found[key]["summary"])
 
 
 def assert_decisions_follow_from_each_other(subject: Pipeline) -> None:
@@ -182,33 +184,33 @@ def log_after(steps: list[Step]) -> Log:
 
 
 @one_build
-@given(steps=histories())
-def test_one_range_over_a_log_equals_the_oracle_on_each_day(steps: list[Step]) -> None:
-    with rebuilt(log_after(steps), LAST_DAY) as subject:
+@given(steps=histories(), policy=st.sampled_from(POLICIES))
+def test_one_range_over_a_log_equals_the_oracle_on_each_day(steps: list[Step], policy: Policy) -> None:
+    with rebuilt(log_after(steps), LAST_DAY, policy) as subject:
         assert subject.settled_days()[-1] == LAST_DAY
         assert_settled_days_match_the_oracle(subject)
         assert_decisions_follow_from_each_other(subject)
 
 
 @many_builds
-@given(steps=histories())
-def test_after_every_step_the_days_that_owe_nothing_equal_the_oracle(steps: list[Step]) -> None:
-    with pipeline() as subject:
+@given(steps=histories(), policy=st.sampled_from(POLICIES))
+def test_after_every_step_the_days_that_owe_nothing_equal_the_oracle(steps: list[Step], policy: Policy) -> None:
+    with pipeline(policy) as subject:
         for step in steps:
             subject.run(step.documents, step.window)
             assert_settled_days_match_the_oracle(subject)
 
 
 @many_builds
-@given(steps=histories())
-def test_days_owed_and_recomputed_equal_a_rebuild_from_the_same_log(steps: list[Step]) -> None:
-    with pipeline() as subject:
+@given(steps=histories(), policy=st.sampled_from(POLICIES))
+def test_days_owed_and_recomputed_equal_a_rebuild_from_the_same_log(steps: list[Step], policy: Policy) -> None:
+    with pipeline(policy) as subject:
         for step in steps:
             subject.run(step.documents, step.window)
         subject.settle()
         last_day = max(subject.computed_days())
         assert subject.settled_days()[-1] == last_day
-        with rebuilt(subject.log(), last_day) as fresh:
+        with rebuilt(subject.log(), last_day, policy) as fresh:
             for table in DERIVED:
                 assert in_order(subject.rows(table)) == in_order(fresh.rows(table)), table
 
@@ -218,7 +220,7 @@ def test_days_owed_and_recomputed_equal_a_rebuild_from_the_same_log(steps: list[
 def test_records_known_after_a_day_change_no_row_up_to_it(steps: list[Step], day: date) -> None:
     log = log_after(steps)
     known = {kind: [row for row in rows if row["partition_date"] <= day] for kind, rows in log.items()}
-    with rebuilt(known, LAST_DAY) as ignorant, rebuilt(log, LAST_DAY) as knowing:
+    with rebuilt(known, LAST_DAY, POLICY) as ignorant, rebuilt(log, LAST_DAY, POLICY) as knowing:
         for table in DERIVED:
             before, after = (
                 [row for row in in_order(built.rows(table)) if row["partition_date"] <= day]
@@ -230,7 +232,7 @@ def test_records_known_after_a_day_change_no_row_up_to_it(steps: list[Step], day
 @many_builds
 @given(steps=histories(max_steps=2))
 def test_a_second_run_of_the_last_step_changes_nothing(steps: list[Step]) -> None:
-    with pipeline() as subject:
+    with pipeline(POLICY) as subject:
         for step in steps:
             subject.run(step.documents, step.window)
         tables = [*DERIVED, *(table.name for table in RAW_TABLES.values())]
