@@ -55,7 +55,7 @@ def raw(
     kind: str,
     on_progress: Callable[[ReadingProgress], None] = lambda reading: None,
 ) -> Ingested:
-    """Add the versions known on the window's days to the log of a kind, and what is rejected to quarantine."""
+    """Add what is known by the window's end to the log of a kind, and what is rejected to quarantine."""
     source = source_for(kind, settings)
     if isinstance(source, FileSource):
         return ingest(warehouse, source, kind, window, settings)

@@ -96,8 +96,9 @@ def ingest(warehouse: Warehouse, source: FileSource, kind: str, window: Window, 
         PipelineError: the source cannot be read; nothing has been written then.
     """
     documents = source.read(kind, window)
+    rules = rules_of(settings)
     with _registered(warehouse.connection, documents), warehouse.transaction():
-        ingested = add(warehouse, kind, "documents", rules_of(settings), _up_to(window, settings), window=window)
+        ingested = add(warehouse, kind, "documents", rules, _up_to(window, rules), window=window)
     return replace(ingested, is_source_missing=documents.is_missing)
 
 
@@ -124,7 +125,7 @@ def ingest_changes(
     """
     plan = plan_extraction(warehouse, source, kind, window, settings)
     rules = rules_of(settings, source.dialect(kind))
-    days = _up_to(window, settings)
+    days = _up_to(window, rules)
     extracted = stage(warehouse, source, plan, rules, on_progress)
     if plan.is_reconciling:
         list_present(warehouse, source, plan, rules)
@@ -142,9 +143,9 @@ def ingest_changes(
     return _reconcile(warehouse, source, plan, rules, ingested, max_share=settings.policy.max_deleted_share)
 
 
-def _up_to(window: Window, settings: Settings) -> Window:
+def _up_to(window: Window, rules: Rules) -> Window:
     """All days up to a window's end."""
-    return Window(min(settings.start_date, window.start), window.end)
+    return Window(min(rules.first_partition, window.start), window.end)
 
 
 def _reconcile(
@@ -154,7 +155,7 @@ def _reconcile(
     deletions = find_deletions(warehouse, source, plan, rules, max_share)
     if not deletions.is_plausible:
         return replace(ingested, deletions=deletions)
-    days = Window(min(rules.first_partition, plan.window.start), plan.window.end)
+    days = _up_to(plan.window, rules)
     with warehouse.transaction():
         found = _add_staged(warehouse, plan, rules, days)
         tombstones = write_tombstones(warehouse, plan, log_sequence(warehouse))

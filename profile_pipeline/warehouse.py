@@ -180,6 +180,11 @@ class Warehouse:
                 passes over the others, unread.
             on_change: called before a change is committed, unless there is none, for what has to be written with it.
         """
+        return self._write(name, rows, window, in_order, on_change)
+
+    def _write(
+        self, name: str, rows: ir.Table, window: Window, in_order: bool, on_change: Callable[[], None]
+    ) -> Written:
         self._make_table(name)
         columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
         between = f"partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
@@ -188,10 +193,10 @@ class Warehouse:
         self.ibis._run_pre_execute_hooks(rows)
         if not self.scalar(f"SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {between} LIMIT 1)"):
             with self.transaction():
-                self.connection.execute(f"INSERT INTO {name} ({columns}) {select}").fetchall()
-                on_change()
+                count = self.scalar(f"INSERT INTO {name} ({columns}) {select}")
+                if count:
+                    on_change()
             days = self.scalar(f"SELECT count(DISTINCT partition_date) FROM {name} WHERE {between}")
-            count = self.scalar(f"SELECT count(*) FROM {name} WHERE {between}")
             return Written(count, count, days)
         # Made from the table, because equal values of different types have different hashes.
         self.connection.execute(
@@ -226,18 +231,19 @@ class Warehouse:
             """
         ).fetchall()
         changed = "partition_date IN (SELECT partition_date FROM changed_days)"
-        count = self.scalar("SELECT count(*) FROM staged_rows")
         days = self.scalar("SELECT count(*) FROM changed_days")
-        if not days:
-            self.release_caches()
-            return Written(count, 0, 0)
         with self.transaction():
             self.connection.execute(f"DELETE FROM {name} WHERE {changed}").fetchall()
             self.connection.execute(
                 f"INSERT INTO {name} ({columns}) SELECT {columns} FROM staged_rows WHERE {changed}"
             ).fetchall()
-            on_change()
-        return Written(count, self.scalar(f"SELECT count(*) FROM staged_rows WHERE {changed}"), days)
+            if days:
+                on_change()
+        return Written(
+            self.scalar("SELECT count(*) FROM staged_rows"),
+            self.scalar(f"SELECT count(*) FROM staged_rows WHERE {changed}"),
+            days,
+        )
 
 
 @cache

@@ -24,8 +24,8 @@ def address_claims(users: ir.Table) -> ir.Table:
         users: `versions` of `raw_users`.
 
     Returns:
-        For each user version and address: `address`, `user_id`, the user's current `email` and `name`,
-        `is_current`, and `since` and `last_held`, the first and last version with that address so far.
+        For each interval in which a user keeps e-mail and name, and each address: `address`, `user_id`, the `email` and
+        `name` kept, `is_current`, and `since` and `last_held`, the first and last version with that address so far.
     """
     named = _identities(users).cache()
     earlier = named.select("id", address=_.email, held_from=_.valid_from, last_from=_.last_from).view()

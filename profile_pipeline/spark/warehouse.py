@@ -81,23 +81,18 @@ class SparkWarehouse(Warehouse):
         self._registered.append(view)
         return self.spark.table(view).select(*TABLES[name].columns)
 
-    def replace(
-        self,
-        name: str,
-        rows: ir.Table,
-        window: Window,
-        *,
-        in_order: bool = False,
-        on_change: Callable[[], None] = lambda: None,
+    def _write(
+        self, name: str, rows: ir.Table, window: Window, in_order: bool, on_change: Callable[[], None]
     ) -> Written:
         """As in DuckDB; partitions are compared by count and by the sum of hashes of their rows as JSON."""
         if name not in DERIVED_TABLES:
-            return super().replace(name, rows, window, in_order=in_order, on_change=on_change)
+            return super()._write(name, rows, window, in_order, on_change)
         with self._staging() as staging:
             found = self._stage(rows.select(*TABLES[name].columns), staging)
             stored = self._contents(name, window)
             changed = {day: found.get(day) for day in found.keys() | stored.keys() if found.get(day) != stored.get(day)}
-            self._publish(name, staging, changed, on_publish=on_change if changed else None)
+            if changed:
+                self._publish(name, staging, changed, on_publish=on_change)
         self._forget_registered()
         written = sum(content.rows for content in changed.values() if content)
         return Written(sum(content.rows for content in found.values()), written, len(changed))
@@ -168,7 +163,7 @@ class SparkWarehouse(Warehouse):
         changed: Mapping[date, Content | None],
         *,
         drop: bool = False,
-        on_publish: Callable[[], None] | None = None,
+        on_publish: Callable[[], None] = lambda: None,
     ) -> None:
         """Let staged files be the changed days' content, all at once; None: the day is empty now.
 
@@ -194,8 +189,7 @@ class SparkWarehouse(Warehouse):
                 self.connection.execute(f"INSERT INTO {PARQUET_PARTITIONS.name} VALUES (?, ?, ?, ?, ?)", row).fetchall()
             if name in DERIVED_TABLES:
                 self._create_view(name)
-            if on_publish:
-                on_publish()
+            on_publish()
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise

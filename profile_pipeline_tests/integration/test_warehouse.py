@@ -47,6 +47,22 @@ def stored(warehouse: Warehouse) -> list[Row]:
     return sorted((row["day"], row["user_id"], row["why"]) for row in rows)
 
 
+def test_what_goes_with_a_change_is_written_with_each_change_and_without_one_not(warehouse: Warehouse) -> None:
+    changes: list[str] = []
+
+    def write(name: str, *days: int) -> None:
+        found = [{"partition_date": date(2024, 1, day), "user_id": "u1", "touched_by": ["user"]} for day in days]
+        rows = table(found, TYPES)
+        warehouse.replace("touched_users", rows, JANUARY, on_change=lambda: changes.append(name))
+
+    write("nothing into nothing")
+    write("a first row", 1)
+    write("the same again", 1)
+    write("a row more", 1, 2)
+    write("none left")
+    assert changes == ["a first row", "a row more", "none left"]
+
+
 OLD: list[Row] = [(1, "u1", "user"), (2, "u1", "user"), (2, "u2", "user"), (3, "u3", "user")]
 
 
