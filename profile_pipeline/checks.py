@@ -6,6 +6,7 @@ asked and whether it stops a run (`defs/`).
 
 from dataclasses import dataclass
 
+from profile_pipeline.history import LATEST_FIRST
 from profile_pipeline.warehouse import Warehouse
 
 
@@ -28,11 +29,9 @@ class Check:
     blocking: bool = False
 
 
-LATEST_USERS = """
+LATEST_USERS = f"""
     SELECT * FROM raw_users
-    QUALIFY row_number() OVER (
-        PARTITION BY id ORDER BY partition_date DESC, changed_at DESC NULLS LAST, sequence DESC
-    ) = 1
+    QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
 """
 
 CHECKS = [

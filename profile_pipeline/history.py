@@ -19,6 +19,9 @@ from profile_pipeline.window import Window
 FOREVER = date(9999, 12, 31)
 """The end of what still holds: the largest date that every engine and pandas' `datetime.date` can store."""
 
+LATEST_FIRST = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
+"""Which version of a record is its latest, for what looks it up in DuckDB; `versions` has the same order."""
+
 
 def versions(log: ir.Table, through: date) -> ir.Table:
     """The validity of each version of each record, as far as it was known by the end of a day.

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 import duckdb
 import pyarrow as pa
@@ -46,6 +46,11 @@ SHOWN_REASONS = 20
 
 TEMPORARY = ("screened", "candidates", "additions", "rejections")
 
+CHANGED_AT = "CASE WHEN coalesce(changed_date <= partition_date, true) THEN changed_at END"
+"""A copy's time of change is of no version of that day: unknown, it gives way to a true one that comes late."""
+
+SUPERSEDED = "superseded"
+"""The value of `quarantine.resolution` for what has a later version in the log."""
 
 SECOND_HOLDER = "two live users cannot share it"
 """How the reason ends for who claims another live user's address."""
@@ -56,9 +61,10 @@ MEMORY = "1GB"
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one ingestion did, in documents of the window unless said otherwise.
+    """What one ingestion did, in documents of its batch unless said otherwise: of the window and the days before it
+    since the last that was computed, so that a first run is judged by all that it takes in.
 
-    `rows_in` documents concern the window, `rejected` of them broke their model or claimed another user's
+    `rows_in` documents concern these days, `rejected` of them broke their model or claimed another user's
     address, `newly_quarantined` of these were not in quarantine before. `versions_added` counts rows of the
     log, of which a document has one for each day it is known on. `reasons` holds the most frequent ones.
     `extracted` and `deletions` tell of live sources only. `withheld` documents belong to people who were erased, and
@@ -90,7 +96,7 @@ def ingest(warehouse: Warehouse, source: FileSource, kind: str, window: Window, 
     one. A second run adds nothing. All of it is one transaction.
 
     Rejected documents are filed under the latest day they were known on, where that can be read, else under
-    the first day of the window that met them first.
+    the first day of the batch that met them first.
 
     Raises:
         PipelineError: the source cannot be read; nothing has been written then.
@@ -98,7 +104,8 @@ def ingest(warehouse: Warehouse, source: FileSource, kind: str, window: Window, 
     documents = source.read(kind, window)
     rules = rules_of(settings)
     with _registered(warehouse.connection, documents), warehouse.transaction():
-        ingested = add(warehouse, kind, "documents", rules, _up_to(window, rules), window=window)
+        batch = _batch(warehouse, window, rules)
+        ingested = add(warehouse, kind, "documents", rules, _up_to(window, rules), batch=batch)
     return replace(ingested, is_source_missing=documents.is_missing)
 
 
@@ -148,6 +155,15 @@ def _up_to(window: Window, rules: Rules) -> Window:
     return Window(min(rules.first_partition, window.start), window.end)
 
 
+def _batch(warehouse: Warehouse, window: Window, rules: Rules) -> Window:
+    """A window with the days before it that came after the last computed one."""
+    ((computed,),) = warehouse.connection.execute(
+        "SELECT max(partition_date) FROM computed_days WHERE partition_date < ?", [window.start]
+    ).fetchall()
+    first = rules.first_partition if computed is None else computed + timedelta(days=1)
+    return Window(min(first, window.start), window.end)
+
+
 def _reconcile(
     warehouse: Warehouse, source: LiveSource, plan: Plan, rules: Rules, ingested: Ingested, *, max_share: float
 ) -> Ingested:
@@ -176,7 +192,7 @@ def _add_staged(warehouse: Warehouse, plan: Plan, rules: Rules, days: Window) ->
     documents = staged(plan.kind)
     if not warehouse.scalar(f"SELECT count(*) FROM (FROM {documents} LIMIT 1)"):
         return Ingested(0, 0, 0, 0, Counter())
-    return add(warehouse, plan.kind, documents, rules, days, window=plan.window)
+    return add(warehouse, plan.kind, documents, rules, days, batch=_batch(warehouse, plan.window, rules))
 
 
 def log_sequence(warehouse: Warehouse) -> int:
@@ -201,7 +217,7 @@ def add(
     rules: Rules,
     days: Window,
     *,
-    window: Window | None = None,
+    batch: Window | None = None,
 ) -> Ingested:
     """Add what documents say of some days to the log, and what is rejected to the quarantine.
 
@@ -212,25 +228,27 @@ def add(
         documents: a relation of (document, source, position).
         rules: how they are read.
         days: the partitions that may gain versions.
-        window: the days that are counted, on the first of which documents are filed that hold no readable day; by
-            default all of them. What is rejected again and again on other days is so no share of the run's batch.
+        batch: the days that are counted, on the first of which documents are filed that hold no readable day; by
+            default all of them. What is rejected again and again on other days is so no share of a run's batch.
 
     Raises:
         PipelineError: the log's days were told in another time zone.
     """
     _expect_same_zone(warehouse, rules.reading.zone.key)
-    window = window or days
+    batch = batch or days
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
     named = _suppress(connection, kind, rules, days)
     find_candidates(connection, days)
     find_additions(connection, kind, days)
-    find_rejections(connection, kind, days, window.start)
+    find_rejections(connection, kind, days, batch.start)
     if kind == "users":
         reject_second_holders(connection)
+    newest = log_sequence(warehouse)
     versions_added = append(warehouse, kind)
     newly_quarantined = _quarantine(connection)
-    counted = f"WHERE partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
+    _supersede(connection, kind, newest)
+    counted = f"WHERE partition_date BETWEEN DATE '{batch.start}' AND DATE '{batch.end}'"
     concerned = f"SELECT position FROM candidates {counted} UNION SELECT position FROM rejections {counted}"
     rows_in = warehouse.scalar(f"SELECT count(*) FROM ({concerned})")
     rejected = warehouse.scalar(f"SELECT count(DISTINCT position) FROM rejections {counted}")
@@ -302,13 +320,18 @@ def _registered(connection: duckdb.DuckDBPyConnection, documents: Documents) -> 
 
 
 def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
-    """Each accepted document on each of its days in the window; `is_true` on the day of its latest change."""
+    """Each accepted document on each of its days in the window.
+
+    `is_true` on the latest of them. Before the day of its change, other than by a deletion, it is a copy, which stands
+    in for a version that nobody read.
+    """
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE candidates AS
-        SELECT day AS partition_date, position, id, content_hash, changed_at, day = days[-1] AS is_true
+        SELECT day AS partition_date, position, id, content_hash, changed_at,
+            day = days[-1] AS is_true, coalesce(day < changed_date, false) AS is_copy
         FROM (
-            SELECT position, id, content_hash, changed_at, days, unnest(days) AS day
+            SELECT position, id, content_hash, changed_at, changed_date, days, unnest(days) AS day
             FROM screened WHERE reason IS NULL
         )
         WHERE day BETWEEN DATE '{window.start}' AND DATE '{window.end}'
@@ -319,9 +342,10 @@ def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> No
 def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
     """The candidates that the log lacks: (partition_date, position).
 
-    On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier
-    day is one only where neither log nor source has a version of that record on that day; the earliest is
-    taken then. Content that the log holds is appended again where the source went back to it: A, B, A.
+    On the latest of its days each content that the log does not hold is new. Content that the log holds is appended
+    again where the source went back to it: A, B, A. Before a deletion, which need not be one's latest change and may
+    lie ahead, a version is added where it changed later than those that log and source have of that day. A copy is
+    added only where neither has a version of that record on that day; the earliest is taken then.
     """
     connection.execute(
         f"""
@@ -338,12 +362,27 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
         new AS (
             SELECT * FROM changes ANTI JOIN log USING (partition_date, id, content_hash) WHERE is_first
         ),
+        deleted_later AS (
+            SELECT partition_date, id, max(changed_at) AS changed_at,
+                arg_max(position, (changed_at, position)) AS position
+            FROM candidates WHERE NOT is_true AND NOT is_copy AND changed_at IS NOT NULL
+            GROUP BY partition_date, id
+        ),
+        changed AS (
+            SELECT partition_date, id, position FROM deleted_later ANTI JOIN (
+                SELECT partition_date, id, changed_at FROM log
+                UNION ALL SELECT partition_date, id, changed_at FROM changes
+            ) AS others
+            ON others.partition_date = deleted_later.partition_date AND others.id = deleted_later.id
+                AND others.changed_at >= deleted_later.changed_at
+        ),
         copies AS (
             SELECT partition_date,
                 arg_min(position, (coalesce(changed_at, '-infinity'), position)) AS position
             FROM candidates
             ANTI JOIN log USING (partition_date, id)
             ANTI JOIN changes USING (partition_date, id)
+            ANTI JOIN changed USING (partition_date, id)
             GROUP BY partition_date, id
         ),
         seen AS (
@@ -368,6 +407,7 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
             GROUP BY partition_date, id
         )
         SELECT partition_date, position FROM new
+        UNION ALL SELECT partition_date, position FROM changed
         UNION ALL SELECT partition_date, position FROM copies
         UNION ALL SELECT partition_date, source_latest.position
         FROM source_latest JOIN log_latest USING (partition_date, id)
@@ -404,9 +444,9 @@ def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
     """
     newest = connection.execute("SELECT coalesce(max(sequence), 0) FROM raw_users").fetchall()[0][0]
     rows = connection.execute(
-        """
+        f"""
         WITH added AS (
-            SELECT a.partition_date, s.changed_at, a.position, s.id, s.email, s.deleted_date
+            SELECT a.partition_date, {CHANGED_AT} AS changed_at, a.position, s.id, s.email, s.deleted_date
             FROM additions AS a JOIN screened AS s USING (position)
         ),
         claims AS (
@@ -450,13 +490,11 @@ def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
 
 def append(warehouse: Warehouse, kind: str) -> int:
     """Write the `additions` of `screened` documents to the log, numbered by day and arrival, and count them."""
-    columns = ", ".join(f'"{name}"' for name in typed_columns(kind))
-    outer = "partition_date, document, content_hash, source, sequence"
+    columns = ", ".join(f"{CHANGED_AT} AS changed_at" if name == "changed_at" else name for name in typed_columns(kind))
     rows = warehouse.connection.execute(
         f"""
-        INSERT INTO {RAW_TABLES[kind].name} ({columns}, {outer})
-        SELECT {columns}, partition_date, document, content_hash, source, sequence
-        FROM screened JOIN (
+        INSERT INTO {RAW_TABLES[kind].name} BY NAME
+        SELECT {columns}, partition_date, document, content_hash, source, sequence FROM screened JOIN (
             -- Before the join, so that whole documents are not sorted.
             SELECT *, {log_sequence(warehouse)} + row_number() OVER (ORDER BY partition_date, position) AS sequence
             FROM additions
@@ -477,3 +515,27 @@ def _quarantine(connection: duckdb.DuckDBPyConnection) -> int:
         """
     ).fetchall()
     return int(rows[0][0])
+
+
+def _supersede(connection: duckdb.DuckDBPyConnection, kind: str, newest: int) -> None:
+    """Resolve what waits in quarantine though the log has a later version of its record.
+
+    That is one of a later day or, once the source has the document no more, one of its day that was added after the
+    entry `newest`. What the source still has beside a version of the same day may be the later of them.
+    """
+    connection.execute(
+        f"""
+        UPDATE quarantine SET resolution = '{SUPERSEDED}', resolution_date = later.partition_date
+        FROM (
+            SELECT waiting.content_hash, min(log.partition_date) AS partition_date
+            FROM quarantine AS waiting JOIN {RAW_TABLES[kind].name} AS log
+                ON log.id = waiting.record_id AND log.partition_date >= waiting.partition_date
+            WHERE kind = '{kind}' AND resolution IS NULL AND (
+                log.partition_date > waiting.partition_date
+                OR log.sequence > {newest} AND waiting.content_hash NOT IN (SELECT content_hash FROM rejections)
+            )
+            GROUP BY waiting.content_hash
+        ) AS later
+        WHERE quarantine.kind = '{kind}' AND quarantine.content_hash = later.content_hash
+        """
+    ).fetchall()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from profile_pipeline.extraction import Plan, append_batch, staged
+from profile_pipeline.history import LATEST_FIRST
 from profile_pipeline.records.screening import Rules, screen
 from profile_pipeline.retries import attempts
 from profile_pipeline.sources.live import LiveSource
@@ -103,7 +104,6 @@ def write_tombstones(warehouse: Warehouse, plan: Plan, newest: int) -> int:
     They follow the entry `newest` of the log. The caller has a transaction open.
     """
     log = RAW_TABLES[plan.kind].name
-    order = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
     rows = warehouse.connection.execute(
         f"""
         INSERT INTO {log} BY NAME
@@ -113,13 +113,13 @@ def write_tombstones(warehouse: Warehouse, plan: Plan, newest: int) -> int:
                 $source || '{GONE}' AS source, greatest(changed_at, $now) AS changed_at
             )
             FROM {log} SEMI JOIN gone_records USING (id)
-            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {order}) = 1
+            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
         ),
         back AS (
             SELECT * REPLACE ($source AS source, greatest(changed_at, $now) AS changed_at)
             FROM {log} SEMI JOIN back_records USING (id) SEMI JOIN present_records USING (id, content_hash)
             WHERE source <> $source || '{GONE}'
-            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {order}) = 1
+            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
         )
         SELECT * REPLACE ($day AS partition_date, $newest + row_number() OVER (ORDER BY id) AS sequence)
         FROM (FROM gone UNION ALL BY NAME FROM back)
@@ -143,9 +143,7 @@ def _compare(warehouse: Warehouse, plan: Plan) -> None:
         f"""
         CREATE OR REPLACE TEMP TABLE latest_records AS
         SELECT {columns}, coalesce(deleted_date <= DATE '{plan.window.end}', false) AS is_deleted FROM {log}
-        QUALIFY row_number() OVER (
-            PARTITION BY id ORDER BY partition_date DESC, changed_at DESC NULLS LAST, sequence DESC
-        ) = 1
+        QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
         """
     ).fetchall()
     # What is newer than the window, such as a record that was replayed today, is compared in the run of its day.

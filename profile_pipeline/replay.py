@@ -19,7 +19,14 @@ from datetime import date, datetime, timedelta
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import start_of
-from profile_pipeline.ingestion import SECOND_HOLDER, SHOWN_REASONS, append, reject_second_holders, rules_of
+from profile_pipeline.ingestion import (
+    SECOND_HOLDER,
+    SHOWN_REASONS,
+    SUPERSEDED,
+    append,
+    reject_second_holders,
+    rules_of,
+)
 from profile_pipeline.records.dialect import PLAIN, Dialect
 from profile_pipeline.records.screening import screen
 from profile_pipeline.settings import Settings
@@ -27,8 +34,8 @@ from profile_pipeline.sources import FileSource, source_for
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import Warehouse
 
-REPLAYED, SUPERSEDED = "replayed", "superseded"
-"""The values of `quarantine.resolution`."""
+REPLAYED = "replayed"
+"""The value of `quarantine.resolution` for what a replay put into the log."""
 
 TEMPORARY = ("waiting", "screened", "superseded", "additions", "rejections")
 

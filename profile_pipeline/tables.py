@@ -36,7 +36,11 @@ LOG: Columns = {
     "updated_at": ("timestamp", "When the source says the record last changed, UTC."),
     "deleted_at": ("timestamp", "When the source says the record was deleted, UTC."),
     "deleted_date": ("date", "The business day of `deleted_at`; from it on the record is gone."),
-    "changed_at": ("timestamp", "The record's own time of change, UTC, from the best field it has."),
+    "changed_at": (
+        "timestamp",
+        "The record's own time of change, UTC, from the best field it has. Null on a day before it, for which the "
+        "version is a copy that gives way to a true one.",
+    ),
     "document": ("string", "The source document, verbatim JSON, unknown fields included."),
     "content_hash": (
         "string",
@@ -141,10 +145,10 @@ QUARANTINE = Table(
         "attempts": ("int64", "How often it was replayed; null counts as 0."),
         "resolution": (
             "string",
-            "Null while it waits; `replayed`: a replay put it into the log; `superseded`: one found the log to hold "
-            "it, or a later version of its record.",
+            "Null while it waits; `replayed`: a replay put it into the log; `superseded`: the log holds it, or a later "
+            "version of its record.",
         ),
-        "resolution_date": ("date", "The day that it was replayed on with that outcome."),
+        "resolution_date": ("date", "The day that it was replayed on with that outcome, or of the later version."),
     },
 )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.history import LATEST_FIRST
 from profile_pipeline.records.email import normalise_email
 from profile_pipeline.records.models import Rejected, field_values
 from profile_pipeline.records.suppressions import SHORTEST_ID, full_name, identity
@@ -15,8 +16,6 @@ from profile_pipeline.replay import dialects_of
 from profile_pipeline.settings import Settings
 from profile_pipeline.sql import quoted
 from profile_pipeline.warehouse import Warehouse
-
-LATEST = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _holders(warehouse: Warehouse, address: str) -> dict[str, bool]:
     rows = warehouse.connection.execute(
         f"""
         SELECT id, latest.email = $address AND NOT latest.is_deleted FROM (
-            SELECT id, first({{'email': email, 'is_deleted': deleted_at IS NOT NULL}} ORDER BY {LATEST}) AS latest
+            SELECT id, first({{'email': email, 'is_deleted': deleted_at IS NOT NULL}} ORDER BY {LATEST_FIRST}) AS latest
             FROM raw_users WHERE id IN (SELECT id FROM raw_users WHERE email = $address) GROUP BY id
         ) ORDER BY id
         """,

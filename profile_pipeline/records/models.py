@@ -476,6 +476,7 @@ def _parsed(record: Record, made: Moment | None, *, is_made_last: bool) -> Parse
     row["created_at"] = record.created.at if record.created else None
     row["deleted_date"] = record.deleted_at.day if record.deleted_at else None
     row["changed_at"] = changed.at if changed else None
+    row["changed_date"] = changed.day if changed else None
     return Parsed(record, row, tuple(sorted({moment.day for moment in days})))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.history import LATEST_FIRST
 from profile_pipeline.ingestion import Ingested, ingest
 from profile_pipeline.records import screening
 from profile_pipeline.settings import Settings
@@ -23,6 +24,9 @@ from profile_pipeline.window import Window
 SHARED = Path(__file__).parents[3] / "shared"
 JANUARY = Window(date(2024, 1, 1), date(2024, 1, 31))
 ANN = {"id": "u1", "email": "a@x.y", "created_at": "2024-01-02"}
+LATEST_OF_ITS_DAY = f"""
+    QUALIFY row_number() OVER (PARTITION BY id, partition_date ORDER BY {LATEST_FIRST}) = 1 ORDER BY partition_date
+"""
 
 
 class Place:
@@ -41,6 +45,10 @@ class Place:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with open_warehouse(self.settings) as warehouse:
             return warehouse.connection.execute(query).fetchall()
+
+    def note_computed(self, *days: date) -> None:
+        for each in days:
+            self.rows(f"INSERT INTO computed_days VALUES ('{each}', 0, [], true)")
 
 
 @pytest.fixture
@@ -105,6 +113,28 @@ def test_a_past_day_keeps_what_it_was_ingested_with(place: Place) -> None:
     ]
 
 
+def test_a_copy_gives_way_to_a_true_version_of_its_day_that_comes_late(place: Place) -> None:
+    today = ANN | {"age": 33, "updated_at": "2024-01-09"}
+    place.ingest("users", today)
+    place.ingest("users", today, ANN | {"age": 32})
+    assert place.rows(f"SELECT age, changed_at IS NULL FROM raw_users {LATEST_OF_ITS_DAY}") == [
+        (32, False),
+        (33, False),
+    ]
+
+
+def test_edits_of_a_day_before_a_deletion_that_lies_ahead_are_all_kept(place: Place) -> None:
+    leaving = ANN | {"deleted_at": "2024-03-01"}
+    for hour in (9, 11, 10):
+        place.ingest("users", leaving | {"age": 30 + hour, "updated_at": f"2024-01-05T{hour:02}:00:00"})
+    assert place.rows(f"SELECT age FROM raw_users {LATEST_OF_ITS_DAY}") == [(39,), (41,)]
+
+
+def test_a_deletion_adds_nothing_to_the_day_of_the_change_before_it(place: Place) -> None:
+    place.ingest("users", ANN)
+    assert place.ingest("users", ANN | {"deleted_at": "2024-01-05"}).versions_added == 1
+
+
 def test_a_record_that_returns_to_an_earlier_content_is_appended_again(place: Place) -> None:
     for name, added in [("A", 1), ("B", 1), ("A", 1), ("A", 0), ("B", 1)]:
         assert place.ingest("users", ANN | {"name": name}).versions_added == added
@@ -148,7 +178,8 @@ def test_rejected_records_are_filed_under_their_day_with_document_and_reason(pla
     ]
 
 
-def test_an_unreadable_line_concerns_the_window_that_met_it_first(place: Place) -> None:
+def test_an_unreadable_line_concerns_the_batch_that_met_it_first(place: Place) -> None:
+    place.note_computed(day(2), day(3))
     first, second = Window(day(3), day(3)), Window(day(4), day(4))
     assert place.ingest("users", "{oops", window=first).newly_quarantined == 1
     assert place.ingest("users", "{oops", window=second).rows_in == 0
@@ -156,10 +187,34 @@ def test_an_unreadable_line_concerns_the_window_that_met_it_first(place: Place) 
     assert place.rows("SELECT partition_date FROM quarantine") == [(day(3),)]
 
 
-def test_the_quarantine_keeps_what_has_been_mended(place: Place) -> None:
-    place.ingest("users", ANN | {"age": 200})
-    assert place.ingest("users", ANN | {"age": 20}).versions_added == 1
-    assert place.rows("SELECT reason FROM quarantine") == [("age is 200; it must be between 1 and 129",)]
+def test_a_run_is_judged_by_all_that_came_since_the_last_computed_day(place: Place) -> None:
+    before = [ANN | {"id": f"u{number}", "email": f"{number}@x.y"} for number in range(9)]
+    last = Window(day(31), day(31))
+    for _ in range(2):
+        done = place.ingest("users", *before, "{oops", window=last)
+        assert (done.rows_in, done.rejected) == (10, 1)
+    place.note_computed(day(3))
+    assert place.ingest("users", *before, "{oops", window=last).rows_in == 0
+
+
+@pytest.mark.parametrize("mended_on", [3, 5])
+def test_the_quarantine_keeps_what_has_been_mended_as_superseded(place: Place, mended_on: int) -> None:
+    place.ingest("users", ANN | {"age": 200, "updated_at": "2024-01-03"})
+    mended = ANN | {"age": 20, "updated_at": str(day(mended_on))}
+    assert place.ingest("users", mended).versions_added == 2
+    resolved = ("age is 200; it must be between 1 and 129", "superseded", day(mended_on))
+    assert place.rows("SELECT reason, resolution, resolution_date FROM quarantine") == [resolved]
+
+
+def test_a_broken_edit_waits_until_its_record_changes_again(place: Place) -> None:
+    waiting = "SELECT count(*) FROM quarantine WHERE resolution IS NULL"
+    edited, valid = ANN | {"age": 200, "updated_at": "2024-01-05"}, ANN | {"age": 20, "updated_at": "2024-01-05"}
+    # The file keeps both versions of a day, and does not say which is the later one.
+    for records in ([ANN], [ANN, edited], [ANN, edited], [ANN, edited, valid]):
+        place.ingest("users", *records)
+        assert place.rows(waiting) == [(int(edited in records),)]
+    place.ingest("users", ANN, edited, valid | {"updated_at": "2024-01-06"})
+    assert place.rows(waiting) == [(0,)]
 
 
 def test_a_second_live_user_on_an_address_is_rejected_by_name_of_the_first(place: Place) -> None:

@@ -233,6 +233,7 @@ def test_what_was_rejected_on_other_days_is_no_share_of_a_small_batch(place: Pla
     # Without a readable time, it is handed over each time.
     place.put("bad", age=500)
     assert place.run(1).rejected_share == pytest.approx(1 / 3)
+    place.rows("INSERT INTO computed_days VALUES ('2024-01-01', 0, [], true)")
     place.put("c", created_at="2024-01-02T10:00:00")
     done = place.run(2)
     assert (done.rows_in, done.rejected) == (1, 0)
