@@ -86,7 +86,7 @@ def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> C
 def event_features(warehouse: Warehouse, settings: Settings, window: Window) -> Computed:
     """Compute event features of the touched users."""
     touched = in_window(warehouse, "touched_users", window)
-    logs = {kind: log_of(warehouse, kind) for kind in ("users", "events")}
+    logs = {"users": log_of(warehouse, "users"), "events": features.with_participant_count(log_of(warehouse, "events"))}
     if rows_of_day(warehouse, "touched_users", window) <= FEW * rows_of(warehouse, "raw_users"):
         logs = features.concerning_users(touched, **logs, policy=settings.policy)
     known = {kind: versions(log, window.end) for kind, log in logs.items()}

@@ -31,6 +31,9 @@ class Policy(BaseModel):
         7, ge=0, le=LONGEST_DAYS, description="Days that must pass after a sent message before the next."
     )
     friend_min_shared_events: int = Field(2, ge=1, description="Shared events that make two people friends.")
+    friend_max_event_participants: int | None = Field(
+        None, ge=2, description="Participants above which an event makes nobody friends; none: there is no such number."
+    )
     favorite_event_type_count: int = Field(3, ge=1, description="How many event types count as favourites.")
     enough_fields_min: int = Field(
         3, ge=0, le=len(KEY_FIELDS), description="Filled key fields, of four, needed to personalize a message."

@@ -238,8 +238,9 @@ def friend_details(
 ) -> list[dict[str, Any]]:
     """Everyone else who attended enough of the same events, in the order of `friends`."""
     shared: dict[Person, list[date]] = {}
+    most = policy.friend_max_event_participants
     for event, people in attendances:  # oldest first, so that the dates below ascend
-        if ("user", user_id) in people:
+        if ("user", user_id) in people and (most is None or len(event["participants"]) <= most):
             for person in people - {("user", user_id)}:
                 shared.setdefault(person, []).append(event["date"])
     users = live_records(log["users"], day)

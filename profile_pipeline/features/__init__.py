@@ -3,6 +3,7 @@
 No input or output here, no Dagster, and no clock: a feature of a day is a function of the history known by then.
 """
 
+from profile_pipeline.features.attendance import with_participant_count
 from profile_pipeline.features.concerned import concerning_days, concerning_users
 from profile_pipeline.features.events import event_features
 from profile_pipeline.features.messages import message_features
@@ -18,4 +19,5 @@ __all__ = [
     "order_features",
     "personalization_flags",
     "touched_users",
+    "with_participant_count",
 ]

@@ -30,6 +30,11 @@ class Attendance:
     persons: ir.Table
 
 
+def with_participant_count(events: ir.Table) -> ir.Table:
+    """The log of events with `participant_count`, which stays when lists are cut to whoever matters."""
+    return events.mutate(participant_count=_.participants.length())
+
+
 def invitations(events: ir.Table) -> ir.Table:
     """Each address on the list of each event version, cancelled or not.
 

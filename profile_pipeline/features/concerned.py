@@ -53,8 +53,8 @@ def concerning_users(touched: ir.Table, users: ir.Table, events: ir.Table, polic
 
     Args:
         touched: rows of `touched_users`.
-        users, events: the raw tables.
-        policy: how many shared events make a friendship.
+        users, events: the raw tables, events with `participant_count`.
+        policy: which and how many shared events make a friendship.
 
     Returns:
         `users` and `events`; `participants` without the addresses that do not matter.
@@ -71,6 +71,8 @@ def concerning_users(touched: ir.Table, users: ir.Table, events: ir.Table, polic
     )
     asked = touched.select(person="user_id").distinct()
     meetings = entries.semi_join(asked, "person").select("id", asked="person").join(entries, "id")
+    if (most := policy.friend_max_event_participants) is not None:
+        meetings = meetings.semi_join(concerned.filter(_.participant_count <= most), "id")
     enough = meetings.group_by("asked", "person").agg(count=_.count())
     friends = enough.filter(_["count"] >= policy.friend_min_shared_events)
     matter = entries.semi_join(friends.select("person").union(asked), "person").select("address").distinct().cache()

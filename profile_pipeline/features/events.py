@@ -4,11 +4,13 @@ What belongs here: counts, dates, history and favourites from events. What does 
 anything that depends on the day of reading (`profiles/reading.py`).
 """
 
+from dataclasses import replace
+
 import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from profile_pipeline.features.attendance import attendances, invitations
+from profile_pipeline.features.attendance import Attendance, attendances, invitations
 from profile_pipeline.features.friends import circles, friends_on
 from profile_pipeline.features.people import people
 from profile_pipeline.history import FOREVER, held_on, on_each_day, states
@@ -22,7 +24,7 @@ def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy:
     Args:
         touched: rows of `touched_users`.
         users: `versions` of `raw_users`.
-        events: `versions` of `raw_events`.
+        events: `versions` of `raw_events`, with `participant_count`.
         policy: thresholds.
 
     Returns:
@@ -83,10 +85,19 @@ def lifetimes(touched: ir.Table, users: ir.Table, events: ir.Table, policy: Poli
     for part in (
         histories(visits),
         *(favorites(visits, column) for column in ("host", "venue", "event_type")),
-        circles(attendance, asked.select("person_key"), users, policy),
+        circles(_close(attendance, relevant, policy), asked.select("person_key"), users, policy),
     ):
         lifetime = lifetime.left_join(part.cache(), "person_key").drop("person_key_right")
     return lifetime.drop("person_key").cache()
+
+
+def _close(attendance: Attendance, events: ir.Table, policy: Policy) -> Attendance:
+    """Attendance of the events that are small enough to make people friends."""
+    most = policy.friend_max_event_participants
+    if most is None:
+        return attendance
+    small = events.filter(_.participant_count <= most)
+    return replace(attendance, facts=attendance.facts.semi_join(small, "event_key"))
 
 
 def changes(lifetime: ir.Table) -> ir.Table:

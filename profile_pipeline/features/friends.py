@@ -3,7 +3,8 @@
 What belongs here: shared attendance of two people, and friendship as of a day. What does not: attendance
 itself (`attendance.py`).
 
-Friends as of a day are two people who both attended at least `friend_min_shared_events` of the same events.
+Friends as of a day are two people who both attended at least `friend_min_shared_events` of the same events, none of
+which had more than `friend_max_event_participants` on its list.
 """
 
 import ibis

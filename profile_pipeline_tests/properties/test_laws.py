@@ -31,7 +31,26 @@ from profile_pipeline_tests.oracle_summary import summary
 
 # The cooldown ends within the few days of a history; of two users on one address, one is rejected each time.
 POLICY = Policy(cooldown_days=2, team_domains=("team.org",), max_rejected_share=1.0)
-POLICIES = [POLICY.model_copy(update={"friend_min_shared_events": shared}) for shared in (1, 2, 3)]
+policies = st.builds(
+    POLICY.model_copy,
+    update=st.fixed_dictionaries(
+        {},
+        optional={
+            "cooldown_days": st.integers(0, 3),
+            "friend_min_shared_events": st.integers(1, 3),
+            "friend_max_event_participants": st.integers(2, 5),
+            "favorite_event_type_count": st.integers(1, 3),
+            "enough_fields_min": st.integers(0, 4),
+            "request_details_below": st.integers(0, 4),
+            "healthy_active_min_events": st.integers(1, 3),
+            "lapsed_after_days": st.integers(1, 4),
+            "score_max_events": st.integers(0, 6),
+            "frequent_host_min_events": st.integers(1, 3),
+        },
+    ),
+)
+"""Thresholds that a few people reach within a few days."""
+
 ABOUT_RUNS = {"quarantine", "computed_days", "log_reading"}
 DERIVED = sorted({*TABLES} - {table.name for table in RAW_TABLES.values()} - ABOUT_RUNS)
 """The tables that are a function of the log alone; what was read or computed how and when, and rejected, is not."""
@@ -185,7 +204,7 @@ def log_after(steps: list[Step]) -> Log:
 
 
 @one_build
-@given(steps=histories(), policy=st.sampled_from(POLICIES))
+@given(steps=histories(), policy=policies)
 def test_one_range_over_a_log_equals_the_oracle_on_each_day(steps: list[Step], policy: Policy) -> None:
     with rebuilt(log_after(steps), LAST_DAY, policy) as subject:
         assert subject.settled_days()[-1] == LAST_DAY
@@ -194,7 +213,7 @@ def test_one_range_over_a_log_equals_the_oracle_on_each_day(steps: list[Step], p
 
 
 @many_builds
-@given(steps=histories(), policy=st.sampled_from(POLICIES))
+@given(steps=histories(), policy=policies)
 def test_after_every_step_the_days_that_owe_nothing_equal_the_oracle(steps: list[Step], policy: Policy) -> None:
     with pipeline(policy) as subject:
         for step in steps:
@@ -203,7 +222,7 @@ def test_after_every_step_the_days_that_owe_nothing_equal_the_oracle(steps: list
 
 
 @many_builds
-@given(steps=histories(), policy=st.sampled_from(POLICIES))
+@given(steps=histories(), policy=policies)
 def test_days_owed_and_recomputed_equal_a_rebuild_from_the_same_log(steps: list[Step], policy: Policy) -> None:
     with pipeline(policy) as subject:
         for step in steps:

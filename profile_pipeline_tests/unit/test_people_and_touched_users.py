@@ -6,6 +6,7 @@ from typing import Any
 import ibis.expr.types as ir
 import pytest
 
+from profile_pipeline.features.attendance import with_participant_count
 from profile_pipeline.features.concerned import concerning_days, concerning_users
 from profile_pipeline.features.people import identity_changes, people
 from profile_pipeline.features.touched import touched_users
@@ -294,7 +295,7 @@ def test_of_the_lists_only_who_may_be_a_friend_is_looked_at(
     }
     known = logs(**documents)
     touched = table([{"user_id": key, "partition_date": jan(7)}], {"user_id": "string", "partition_date": "date"})
-    concerned = concerning_users(touched, known["users"], known["events"], Policy())
+    concerned = concerning_users(touched, known["users"], with_participant_count(known["events"]), Policy())
     listed = rows_of(concerned["events"].select("id", "participants"))
     assert {row["id"]: {name.removesuffix("@x.org") for name in row["participants"]} for row in listed} == lists
     assert {row["id"] for row in rows_of(concerned["users"].select("id"))} == users
