@@ -73,7 +73,7 @@ def test_a_fresh_interpreter_loads_the_definitions_without_what_only_some_steps_
     loaded = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True)
     count, *modules = loaded.stdout.split()
     assert int(count) == len(GRAPH)
-    heavy = {"torch", "transformers", "sentence_transformers", "lancedb", "matplotlib", "faker"}
+    heavy = {"torch", "transformers", "sentence_transformers", "lancedb", "faker"}
     assert heavy & set(modules) == set()
 
 

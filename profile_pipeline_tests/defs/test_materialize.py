@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from profile_pipeline.defs.checks import user_profiles_owe_no_day
+from profile_pipeline.defs.reporting import LONGEST_BAR
 from profile_pipeline.errors import TransientError
 from profile_pipeline.index.embedding import Progress
 from profile_pipeline.window import Window
@@ -101,6 +102,8 @@ def test_an_asset_reports_what_it_did(golden: Requested) -> None:
     assert profiles["rows_written"] == profiles["rows_out"] == len(golden.deployment.tables()["user_profiles"])
     assert "| sarah.chen@email.com |" in profiles["preview"]
     assert golden.run.metadata("profile_index")["embedded"] == 1
+    decisions = golden.run.metadata("messaging_decisions")["decisions"]
+    assert decisions.splitlines()[-1] == f"| send_personalized_message | 1 | {'█' * LONGEST_BAR} |"
 
 
 def test_everybodys_decision_is_exported(golden: Requested) -> None:

@@ -37,7 +37,7 @@ def user_profiles(
             [window.start, window.end],
         ).fetchall()
         counts = {f"{lowest}+": count for lowest, count in scores}
-        shown["scores"] = bar_chart("Personalization score of the touched users", counts)
+        shown["scores"] = bar_chart("score", counts)
         report(context, opened, "user_profiles", window, shown)
     return dg.MaterializeResult()
 
@@ -71,6 +71,6 @@ def messaging_decisions(
         counts = opened.connection.execute(
             "SELECT decision, count(*) FROM decisions_as_of(?) GROUP BY 1 ORDER BY 1", [window.end]
         ).fetchall()
-        shown["decisions"] = bar_chart(f"Everybody's decision as of {window.end}", dict(counts))
+        shown["decisions"] = bar_chart(f"decision as of {window.end}", dict(counts))
         report(context, opened, "messaging_decisions", window, shown)
     return dg.MaterializeResult()
