@@ -8,12 +8,10 @@ The warehouse is opened to read, for moments only: what changed is read and type
 run never waits for a slow source.
 """
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TypeVar
@@ -32,6 +30,7 @@ from profile_pipeline.ingestion import (
     rules_of,
 )
 from profile_pipeline.records.screening import Rules, screen
+from profile_pipeline.scratch import scratch_database
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.live import Batch, LiveSource, Span
 from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES
@@ -45,8 +44,6 @@ ASKING_SECONDS = 25
 WAITING_SECONDS = 38
 """After so long it gives a source up, which leaves time to note that within the 45 seconds of a tick. A server that is
 not there is reported by the driver before, in its words."""
-MEMORY = "1GB"
-"""Looking must not crowd out what runs beside it; beyond this DuckDB spills to disk."""
 
 
 class Patience:
@@ -174,7 +171,8 @@ def pending_days(
         TransientError: a run is writing the warehouse; nothing of what was read counts.
     """
     days = Window(settings.start_date, last_day)
-    with _screening(kind, rules_of(settings, source.dialect(kind)), days) as screening:
+    with scratch_database() as connection:
+        screening = _Screening(connection, kind, rules_of(settings, source.dialect(kind)), days)
         is_complete, error = False, None
         try:
             batches = patience.ask(lambda: source.changes(kind, span, place))
@@ -225,15 +223,6 @@ class _Screening:
 
     def concerned(self) -> pa.Table | None:
         return self.connection.sql("FROM concerned").to_arrow_table() if self.documents else None
-
-
-@contextmanager
-def _screening(kind: str, rules: Rules, days: Window) -> Iterator[_Screening]:
-    with (
-        tempfile.TemporaryDirectory() as spill,
-        duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": spill}) as connection,
-    ):
-        yield _Screening(connection, kind, rules, days)
 
 
 def _lacking(settings: Settings, kind: str, concerned: pa.Table, days: Window) -> tuple[date, ...]:

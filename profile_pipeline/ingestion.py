@@ -32,6 +32,7 @@ from profile_pipeline.records.holders import Claim, second_holders
 from profile_pipeline.records.models import Reading
 from profile_pipeline.records.screening import Rules, screen, typed_columns
 from profile_pipeline.records.suppressions import Named
+from profile_pipeline.scratch import MEMORY
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.base import Documents
 from profile_pipeline.sources.files import FileSource
@@ -46,7 +47,7 @@ SHOWN_REASONS = 20
 
 TEMPORARY = ("screened", "candidates", "additions", "rejections")
 
-CHANGED_AT = "CASE WHEN coalesce(changed_date <= partition_date, true) THEN changed_at END"
+CHANGED_AT = "CASE WHEN coalesce(edited_date <= partition_date, true) THEN changed_at END"
 """A copy's time of change is of no version of that day: unknown, it gives way to a true one that comes late."""
 
 SUPERSEDED = "superseded"
@@ -54,9 +55,6 @@ SUPERSEDED = "superseded"
 
 SECOND_HOLDER = "two live users cannot share it"
 """How the reason ends for who claims another live user's address."""
-
-MEMORY = "1GB"
-"""What adding to the log may hold, whatever was read; beyond it DuckDB spills to disk, without taking much longer."""
 
 
 @dataclass(frozen=True)
@@ -329,9 +327,9 @@ def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> No
         f"""
         CREATE OR REPLACE TEMP TABLE candidates AS
         SELECT day AS partition_date, position, id, content_hash, changed_at,
-            day = days[-1] AS is_true, coalesce(day < changed_date, false) AS is_copy
+            day = days[-1] AS is_true, coalesce(day < edited_date, false) AS is_copy
         FROM (
-            SELECT position, id, content_hash, changed_at, changed_date, days, unnest(days) AS day
+            SELECT position, id, content_hash, changed_at, edited_date, days, unnest(days) AS day
             FROM screened WHERE reason IS NULL
         )
         WHERE day BETWEEN DATE '{window.start}' AND DATE '{window.end}'

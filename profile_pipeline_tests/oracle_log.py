@@ -50,12 +50,13 @@ def add_versions(log: Log, kind: str, document: Row, window: Window, first_day: 
     sequence = 1 + max((row["sequence"] for rows in log.values() for row in rows), default=0)
     row = typed_row(kind, document)
     days = sorted({max(day, first_day) for day in known_days(kind, row)} or {first_day})
+    edited = day_of(row["updated_at"]) or (row["created_date"] if kind == "messages" else day_of(row["created_at"]))
     for day in (day for day in days if day in window):
         of_day = [old for old in log[kind] if old["partition_date"] == day and old["id"] == row["id"]]
         seen = [old for old in of_day if old["document"] == row["document"]]
         latest = max(of_day, key=version_order, default=row)
         went_back = latest["document"] != row["document"] and change_order(latest) <= change_order(row)
-        is_copy = row["changed_at"] is not None and day_of(row["changed_at"]) > day
+        is_copy = edited is not None and edited > day
         is_latest = not is_copy and change_order(row) > max(map(change_order, of_day), default=change_order(row))
         if not of_day or is_latest or (day == days[-1] and (not seen or went_back)):
             changed_at = None if is_copy else row["changed_at"]

@@ -105,10 +105,10 @@ def screen(
         connection: where `documents` is and `into` is made; documents are streamed, never held at once. kind:
             users, orders, events or messages. documents: a relation of (document, source, position), read
             once; position is the order of arrival. into: the temporary table to create: (position, source,
-            document, content_hash, record_id, reason, days, changed_date)
-            and `typed_columns`. An accepted document has no reason, its known days sorted, the day of `changed_at`,
-            and its columns. A rejected one has a reason, and as days the latest it was known on, null where none can
-            be read.
+            document, content_hash, record_id, reason, days, edited_date)
+            and `typed_columns`. An accepted document has no reason, its known days sorted, the day that it says it
+            was changed or else created on, and its columns. A rejected one has a reason, and as days the latest it
+            was known on, null where none can be read.
         rules: how values are read.
         window: leaves out documents whose days all lie outside.
         only: the typed columns to keep, all unless given; documents that need not be parsed are null then.
@@ -210,7 +210,7 @@ def _fast_lane(
             CASE WHEN plain THEN typed_id END AS record_id,
             CASE WHEN NOT plain THEN '' END AS reason,
             CASE WHEN plain THEN all_days END AS days,
-            CASE WHEN plain THEN typed_changed_date END AS changed_date
+            CASE WHEN plain THEN typed_edited_date END AS edited_date
             {columns}
         FROM (
             SELECT *, coalesce({plain}, false) AS plain
@@ -408,18 +408,13 @@ class _Times:
     def columns(self, kind: str, dialect: Dialect) -> dict[str, str]:
         """The columns that are made from several fields."""
         model = MODELS[kind]
-        occurred = [name for name in (model.business_date_field, "made") if name]
-        latest = "greatest" if dialect.system_time else "coalesce"
-
-        def changed(part: str) -> str:
-            last = ", ".join(f"{part}_{name}" for name in occurred)
-            return f"coalesce({part}_updated_at, {part}_{model.created_field}, {latest}({last}))"
-
+        last = [f"at_{name}" for name in (model.business_date_field, "made") if name]
+        occurred = f"{'greatest' if dialect.system_time else 'coalesce'}({', '.join(last)})"
         return {
             "created_at": f"at_{model.created_field}",
             "deleted_date": "day_deleted_at",
-            "changed_at": changed("at"),
-            "changed_date": changed("day"),
+            "changed_at": f"coalesce(at_updated_at, at_{model.created_field}, {occurred})",
+            "edited_date": f"coalesce(day_updated_at, day_{model.created_field})",
         }
 
     def _instant(self, raw: str) -> str:

@@ -6,7 +6,6 @@ not: what a document means, apart from its days, which `records/` reads.
 
 import gzip
 import json
-import tempfile
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.records.dialect import PLAIN
 from profile_pipeline.records.models import MODELS, Reading
 from profile_pipeline.records.screening import Rules, screen
+from profile_pipeline.scratch import scratch_database
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.base import DOCUMENT_SCHEMA, Documents
 from profile_pipeline.sources.description import SAMPLE_DOCUMENTS, Description, filled_fields
@@ -33,8 +33,6 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 BLOCK_BYTES = 4 << 20
 """Enough lines for a batch to keep a core busy, small enough that all cores get some."""
 PARQUET_BATCH_ROWS = 10_000
-MEMORY = "1GB"
-"""Looking for changed days must not crowd out what runs beside it; beyond this DuckDB spills to disk."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -139,10 +137,7 @@ class FileSource:
         business = business_date or "NULL::DATE"
         first = f"DATE '{self.rules.first_partition}'"
         only = (business_date,) if business_date else ()
-        with (
-            tempfile.TemporaryDirectory() as spill,
-            duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": spill}) as connection,
-        ):
+        with scratch_database() as connection:
             connection.register("documents", documents.reader())
             try:
                 screen(connection, kind, "documents", "screened", self.rules, only=only)
