@@ -23,7 +23,7 @@ from profile_pipeline import features, profiles
 from profile_pipeline.code import CODE
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import ReadingProgress
-from profile_pipeline.history import as_of_join, versions, with_past
+from profile_pipeline.history import as_of_join, holding_from, versions, with_past
 from profile_pipeline.index.text import user_summaries as summaries_of
 from profile_pipeline.ingestion import Ingested, ingest, ingest_changes, log_sequence
 from profile_pipeline.replay import replay
@@ -90,6 +90,7 @@ def event_features(warehouse: Warehouse, settings: Settings, window: Window) -> 
     if rows_of_day(warehouse, "touched_users", window) <= FEW * rows_of(warehouse, "raw_users"):
         logs = features.concerning_users(touched, **logs, policy=settings.policy)
     known = {kind: versions(log, window.end) for kind, log in logs.items()}
+    known["events"] = holding_from(known["events"], window.start)
     return _replace(
         warehouse, "event_features", features.event_features(touched, **known, policy=settings.policy), window
     )
@@ -257,12 +258,12 @@ def days_owed(warehouse: Warehouse) -> list[date]:
             SELECT unnest(generate_series(min(partition_date), max(partition_date), INTERVAL 1 DAY))::DATE AS day
             FROM computed_days
         ),
+        newest AS (
+            SELECT greatest(partition_date, (SELECT min(day) FROM span)) AS day, sequence FROM ({newest})
+        ),
         gained AS (
             SELECT day, max(max(sequence)) OVER (ORDER BY day) AS sequence
-            FROM span LEFT JOIN ({newest}) AS newest
-              ON newest.partition_date = day
-              OR (newest.partition_date < day AND day = (SELECT min(day) FROM span))
-            GROUP BY day
+            FROM span LEFT JOIN newest USING (day) GROUP BY day
         )
         SELECT day FROM gained LEFT JOIN computed_days AS computed ON computed.partition_date = day
         WHERE NOT coalesce(is_complete, false) OR gained.sequence > computed.log_sequence

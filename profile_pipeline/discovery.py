@@ -1,8 +1,8 @@
-"""Which days of a live source have versions that the log lacks.
+"""Which days of a source have versions that the log lacks.
 
-What belongs here: what the warehouse knows of a system, reading what changed there for as long as time allows, and
-comparing that with the log by the very rules of ingestion. What does not: writing anything, remembering how far a
-look came (`defs/cursors.py`), and asking for runs (`defs/live_sensors.py`).
+What belongs here: what the warehouse knows of a system, reading what changed there for as long as time allows, or
+files as a whole, and comparing that with the log by the very rules of ingestion. What does not: writing anything,
+remembering how far a look came (`defs/cursors.py`), and asking for runs (`defs/runs.py`).
 
 The warehouse is opened to read, for moments only: what changed is read and typed in a database in memory, so that a
 run never waits for a slow source.
@@ -23,18 +23,23 @@ from profile_pipeline.build import days_owed
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.extraction import watermark
 from profile_pipeline.ingestion import (
+    WENT_BACK,
+    computed_until,
     find_additions,
     find_candidates,
     find_rejections,
     reject_second_holders,
     rules_of,
+    suppress,
 )
+from profile_pipeline.records.models import MODELS
 from profile_pipeline.records.screening import Rules, screen
 from profile_pipeline.scratch import scratch_database
 from profile_pipeline.settings import Settings
+from profile_pipeline.sources.files import FileSource
 from profile_pipeline.sources.live import Batch, LiveSource, Span
 from profile_pipeline.tables import COMPUTED_DAYS, RAW_TABLES
-from profile_pipeline.warehouse import Warehouse, open_warehouse
+from profile_pipeline.warehouse import Warehouse, on_connection, open_warehouse
 from profile_pipeline.window import Window
 
 Answer = TypeVar("Answer")
@@ -212,9 +217,8 @@ class _Screening:
                 "position": pa.array(range(self.documents, self.documents + count), pa.int64()),
             }
         )
-        # What comparing with the log looks at.
-        only = ("id", "changed_at", *(("email", "deleted_date") if self.kind == "users" else ()))
         self.connection.register("arrived", arrived)
+        only = _compared(self.kind)
         screen(self.connection, self.kind, "arrived", "screened", self.rules, window=self.days, only=only)
         self.connection.unregister("arrived")
         self.connection.execute("CREATE TABLE IF NOT EXISTS concerned AS FROM screened LIMIT 0").fetchall()
@@ -225,30 +229,81 @@ class _Screening:
         return self.connection.sql("FROM concerned").to_arrow_table() if self.documents else None
 
 
+def days_of_files(source: FileSource, kind: str, settings: Settings, *, last_day: date) -> tuple[date, ...]:
+    """The days that a run would add something on from the files of a kind, as `pending_days` has them.
+
+    With these come the days on which it happens, such as that of an event which was announced before.
+
+    Raises:
+        TransientError: a run is writing the warehouse.
+        PipelineError: the folder or a file cannot be read.
+    """
+    days, rules = Window(settings.start_date, last_day), rules_of(settings)
+    documents = source.read(kind, days)
+    with scratch_database() as connection:
+        connection.register("documents", documents.reader())
+        # Whoever was erased is looked for in whole documents.
+        only = _compared(kind) if rules.suppressions is None else None
+        try:
+            screen(connection, kind, "documents", "screened", rules, window=days, only=only)
+        except duckdb.Error:
+            raise documents.error or PipelineError(f"the {kind} in {source.folder} cannot be read") from None
+        suppress(connection, kind, rules, days)
+        columns = ", ".join(
+            ("position", "record_id", "reason", "days", "edited_date", "content_hash", *_compared(kind))
+        )
+        concerned = connection.sql(
+            f"SELECT {columns}, NULL::VARCHAR AS document, NULL::VARCHAR AS source FROM screened"
+        ).to_arrow_table()
+    return _lacking(settings, kind, concerned, days) if len(concerned) else ()
+
+
+def _compared(kind: str) -> tuple[str, ...]:
+    """The columns that comparing with the log looks at."""
+    business_date = MODELS[kind].business_date_field
+    return (
+        "id",
+        "changed_at",
+        *(("email", "deleted_date") if kind == "users" else ()),
+        *((business_date,) if business_date else ()),
+    )
+
+
 def _lacking(settings: Settings, kind: str, concerned: pa.Table, days: Window) -> tuple[date, ...]:
-    """The days on which a run would add something of these screened documents."""
+    """The days on which a run would add something of these screened documents, and on which that happens."""
+    if not settings.warehouse_path.exists():
+        with on_connection(duckdb.connect()) as warehouse:
+            warehouse.create_tables()
+            return _compare(warehouse, kind, concerned, days)
     with open_warehouse(settings, read_only=True) as warehouse:
-        connection = warehouse.connection
-        connection.register("concerned", concerned)
-        # Of its own, because other documents are rejected into it.
-        connection.execute("CREATE OR REPLACE TEMP TABLE screened AS FROM concerned").fetchall()
-        connection.unregister("concerned")
-        window = _narrowed(warehouse, days)
-        find_candidates(connection, window)
-        find_additions(connection, kind, window)
-        # Filed beyond the days, so left out.
-        find_rejections(connection, kind, window, days.end + timedelta(days=1))
-        if kind == "users":
-            reject_second_holders(connection)
-        rows = connection.execute(
-            """
-            SELECT partition_date FROM additions
-            UNION SELECT min(partition_date) FROM rejections ANTI JOIN quarantine USING (kind, content_hash)
-            GROUP BY content_hash
-            ORDER BY partition_date
-            """
-        ).fetchall()
-        return tuple(day for (day,) in rows)
+        return _compare(warehouse, kind, concerned, days)
+
+
+def _compare(warehouse: Warehouse, kind: str, concerned: pa.Table, days: Window) -> tuple[date, ...]:
+    connection, happens = warehouse.connection, MODELS[kind].business_date_field
+    connection.register("concerned", concerned)
+    # Of its own, because other documents are rejected into it.
+    connection.execute("CREATE OR REPLACE TEMP TABLE screened AS FROM concerned").fetchall()
+    connection.unregister("concerned")
+    window = _narrowed(warehouse, days)
+    find_candidates(connection, window, max(days.end, computed_until(warehouse) or days.end))
+    find_additions(connection, kind, window)
+    # Filed beyond the days, so left out.
+    find_rejections(connection, kind, window, days.end + timedelta(days=1))
+    if kind == "users":
+        reject_second_holders(connection)
+    rows = connection.execute(
+        f"""
+        SELECT partition_date FROM additions
+        UNION SELECT {happens or "NULL"} FROM additions JOIN screened USING (position)
+        WHERE {happens or "NULL"} BETWEEN partition_date AND DATE '{days.end}'
+        UNION SELECT min(partition_date) FROM rejections
+        ANTI JOIN (FROM quarantine WHERE NOT {WENT_BACK}) AS met USING (kind, content_hash)
+        GROUP BY content_hash
+        ORDER BY partition_date
+        """
+    ).fetchall()
+    return tuple(day for (day,) in rows)
 
 
 def _narrowed(warehouse: Warehouse, days: Window) -> Window:

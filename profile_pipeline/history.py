@@ -57,6 +57,11 @@ def versions(log: ir.Table, through: date) -> ir.Table:
     )  # fmt: skip
 
 
+def holding_from(facts: ir.Table, first: date) -> ir.Table:
+    """The intervals that hold on a day or later, begun on it at the earliest: what held before costs nothing then."""
+    return facts.filter(_.valid_to > first).mutate(valid_from=ibis.greatest(_.valid_from, first))
+
+
 def with_past(concerned: ir.Table, log: ir.Table) -> ir.Table:
     """All rows of a log of the records that have one among some of its rows.
 

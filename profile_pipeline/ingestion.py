@@ -53,17 +53,21 @@ CHANGED_AT = "CASE WHEN coalesce(edited_date <= partition_date, true) THEN chang
 SUPERSEDED = "superseded"
 """The value of `quarantine.resolution` for what has a later version in the log."""
 
+WENT_BACK = f"coalesce(resolution = '{SUPERSEDED}' AND resolution_date <= partition_date, false)"
+"""What has no later time than the version that superseded it: met again, it is what the source says now."""
+
 SECOND_HOLDER = "two live users cannot share it"
 """How the reason ends for who claims another live user's address."""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one ingestion did, in documents of its batch unless said otherwise: of the window and the days before it
-    since the last that was computed, so that a first run is judged by all that it takes in.
+    """What one ingestion did, in documents of its batch unless said otherwise: those of the window and of the days
+    before it since the last that was computed, and whatever else is new. A first run is so judged by all that it
+    takes in.
 
-    `rows_in` documents concern these days, `rejected` of them broke their model or claimed another user's
-    address, `newly_quarantined` of these were not in quarantine before. `versions_added` counts rows of the
+    `rows_in` documents are in the batch, `rejected` of them broke their model or claimed another user's
+    address, `newly_quarantined` of these did not wait in quarantine before. `versions_added` counts rows of the
     log, of which a document has one for each day it is known on. `reasons` holds the most frequent ones.
     `extracted` and `deletions` tell of live sources only. `withheld` documents belong to people who were erased, and
     count as not read; `redacted` ones named them.
@@ -82,7 +86,7 @@ class Ingested:
 
     @property
     def rejected_share(self) -> float:
-        """Rejected documents as a share of those that concern the window, 0 to 1."""
+        """Rejected documents as a share of the batch, 0 to 1."""
         return self.rejected / self.rows_in if self.rows_in else 0.0
 
 
@@ -153,11 +157,16 @@ def _up_to(window: Window, rules: Rules) -> Window:
     return Window(min(rules.first_partition, window.start), window.end)
 
 
+def computed_until(warehouse: Warehouse, before: date = date.max) -> date | None:
+    """The latest day, before one, of which anything was computed."""
+    query = "SELECT max(partition_date) FROM computed_days WHERE partition_date < ?"
+    ((day,),) = warehouse.connection.execute(query, [before]).fetchall()
+    return day
+
+
 def _batch(warehouse: Warehouse, window: Window, rules: Rules) -> Window:
     """A window with the days before it that came after the last computed one."""
-    ((computed,),) = warehouse.connection.execute(
-        "SELECT max(partition_date) FROM computed_days WHERE partition_date < ?", [window.start]
-    ).fetchall()
+    computed = computed_until(warehouse, window.start)
     first = rules.first_partition if computed is None else computed + timedelta(days=1)
     return Window(min(first, window.start), window.end)
 
@@ -174,11 +183,13 @@ def _reconcile(
         found = _add_staged(warehouse, plan, rules, days)
         tombstones = write_tombstones(warehouse, plan, log_sequence(warehouse))
         finish_reconciling(warehouse, plan)
+    # What waits in quarantine is asked for again; it was counted when it was read.
+    waited = found.rejected - found.newly_quarantined
     return replace(
         ingested,
-        rows_in=ingested.rows_in + found.rows_in,
+        rows_in=ingested.rows_in + found.rows_in - waited,
         versions_added=ingested.versions_added + found.versions_added + tombstones,
-        rejected=ingested.rejected + found.rejected,
+        rejected=ingested.rejected + found.newly_quarantined,
         newly_quarantined=ingested.newly_quarantined + found.newly_quarantined,
         reasons=ingested.reasons + found.reasons,
         deletions=deletions,
@@ -227,7 +238,7 @@ def add(
         rules: how they are read.
         days: the partitions that may gain versions.
         batch: the days that are counted, on the first of which documents are filed that hold no readable day; by
-            default all of them. What is rejected again and again on other days is so no share of a run's batch.
+            default all of them. Of other days, what is new is counted, and not what is rejected again and again.
 
     Raises:
         PipelineError: the log's days were told in another time zone.
@@ -236,24 +247,17 @@ def add(
     batch = batch or days
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
-    named = _suppress(connection, kind, rules, days)
-    find_candidates(connection, days)
+    named = suppress(connection, kind, rules, days)
+    find_candidates(connection, days, max(days.end, computed_until(warehouse) or days.end))
     find_additions(connection, kind, days)
     find_rejections(connection, kind, days, batch.start)
     if kind == "users":
         reject_second_holders(connection)
+    rows_in, rejected, reasons = _counted(warehouse, kind, batch)
     newest = log_sequence(warehouse)
     versions_added = append(warehouse, kind)
     newly_quarantined = _quarantine(connection)
-    _supersede(connection, kind, newest)
-    counted = f"WHERE partition_date BETWEEN DATE '{batch.start}' AND DATE '{batch.end}'"
-    concerned = f"SELECT position FROM candidates {counted} UNION SELECT position FROM rejections {counted}"
-    rows_in = warehouse.scalar(f"SELECT count(*) FROM ({concerned})")
-    rejected = warehouse.scalar(f"SELECT count(DISTINCT position) FROM rejections {counted}")
-    reasons = connection.execute(
-        f"SELECT reason, count(DISTINCT position) AS documents FROM rejections {counted} GROUP BY reason "
-        f"ORDER BY documents DESC, reason LIMIT {SHOWN_REASONS}"
-    ).fetchall()
+    _supersede(connection, kind, newest, days)
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE {table}")
     return Ingested(
@@ -261,10 +265,31 @@ def add(
         versions_added,
         rejected,
         newly_quarantined,
-        Counter(dict(reasons)),
+        reasons,
         withheld=len(named.owned),
         redacted=len(named.redacted),
     )
+
+
+def _counted(warehouse: Warehouse, kind: str, batch: Window) -> tuple[int, int, Counter[str]]:
+    """The documents of a batch, those rejected of them, and the most frequent reasons; none is stored yet."""
+    of_batch = f"partition_date BETWEEN DATE '{batch.start}' AND DATE '{batch.end}'"
+    rejections = f"""(FROM rejections WHERE {of_batch}
+        OR content_hash NOT IN (SELECT content_hash FROM quarantine WHERE kind = '{kind}'))"""
+    rows_in = warehouse.scalar(
+        f"""
+        SELECT count(*) FROM (
+            SELECT position FROM candidates WHERE {of_batch}
+            UNION SELECT position FROM additions UNION SELECT position FROM {rejections}
+        )
+        """
+    )
+    rejected = warehouse.scalar(f"SELECT count(DISTINCT position) FROM {rejections}")
+    reasons = warehouse.connection.execute(
+        f"SELECT reason, count(DISTINCT position) AS documents FROM {rejections} GROUP BY reason "
+        f"ORDER BY documents DESC, reason LIMIT {SHOWN_REASONS}"
+    ).fetchall()
+    return rows_in, rejected, Counter(dict(reasons))
 
 
 def _expect_same_zone(warehouse: Warehouse, zone: str) -> None:
@@ -279,7 +304,7 @@ def _expect_same_zone(warehouse: Warehouse, zone: str) -> None:
         )
 
 
-def _suppress(connection: duckdb.DuckDBPyConnection, kind: str, rules: Rules, days: Window) -> Named:
+def suppress(connection: duckdb.DuckDBPyConnection, kind: str, rules: Rules, days: Window) -> Named:
     """Take erased people's documents out of `screened`, and screen those that name them again, redacted."""
     if rules.suppressions is None:
         return Named()
@@ -317,17 +342,18 @@ def _registered(connection: duckdb.DuckDBPyConnection, documents: Documents) -> 
         connection.unregister("documents")
 
 
-def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
+def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window, known_until: date) -> None:
     """Each accepted document on each of its days in the window.
 
-    `is_true` on the latest of them. Before the day of its change, other than by a deletion, it is a copy, which stands
-    in for a version that nobody read.
+    `is_true` on the latest day of those that are known, unless it was edited later: a deletion may lie ahead, and edits
+    go on until then.
     """
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE candidates AS
         SELECT day AS partition_date, position, id, content_hash, changed_at,
-            day = days[-1] AS is_true, coalesce(day < edited_date, false) AS is_copy
+            day >= coalesce(edited_date, day)
+                AND day = list_max(list_filter(days, lambda known: known <= DATE '{known_until}')) AS is_true
         FROM (
             SELECT position, id, content_hash, changed_at, edited_date, days, unnest(days) AS day
             FROM screened WHERE reason IS NULL
@@ -340,10 +366,9 @@ def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> No
 def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
     """The candidates that the log lacks: (partition_date, position).
 
-    On the latest of its days each content that the log does not hold is new. Content that the log holds is appended
-    again where the source went back to it: A, B, A. Before a deletion, which need not be one's latest change and may
-    lie ahead, a version is added where it changed later than those that log and source have of that day. A copy is
-    added only where neither has a version of that record on that day; the earliest is taken then.
+    On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier
+    day is one only where neither log nor source has a version of that record on that day; the earliest is
+    taken then. Content that the log holds is appended again where the source went back to it: A, B, A.
     """
     connection.execute(
         f"""
@@ -351,6 +376,7 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
         WITH log AS (
             SELECT partition_date, id, content_hash, changed_at, sequence FROM {RAW_TABLES[kind].name}
             WHERE partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'
+                AND id IN (SELECT id FROM candidates)
         ),
         changes AS (
             SELECT *,
@@ -360,27 +386,12 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
         new AS (
             SELECT * FROM changes ANTI JOIN log USING (partition_date, id, content_hash) WHERE is_first
         ),
-        deleted_later AS (
-            SELECT partition_date, id, max(changed_at) AS changed_at,
-                arg_max(position, (changed_at, position)) AS position
-            FROM candidates WHERE NOT is_true AND NOT is_copy AND changed_at IS NOT NULL
-            GROUP BY partition_date, id
-        ),
-        changed AS (
-            SELECT partition_date, id, position FROM deleted_later ANTI JOIN (
-                SELECT partition_date, id, changed_at FROM log
-                UNION ALL SELECT partition_date, id, changed_at FROM changes
-            ) AS others
-            ON others.partition_date = deleted_later.partition_date AND others.id = deleted_later.id
-                AND others.changed_at >= deleted_later.changed_at
-        ),
         copies AS (
             SELECT partition_date,
                 arg_min(position, (coalesce(changed_at, '-infinity'), position)) AS position
             FROM candidates
             ANTI JOIN log USING (partition_date, id)
             ANTI JOIN changes USING (partition_date, id)
-            ANTI JOIN changed USING (partition_date, id)
             GROUP BY partition_date, id
         ),
         seen AS (
@@ -405,7 +416,6 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
             GROUP BY partition_date, id
         )
         SELECT partition_date, position FROM new
-        UNION ALL SELECT partition_date, position FROM changed
         UNION ALL SELECT partition_date, position FROM copies
         UNION ALL SELECT partition_date, source_latest.position
         FROM source_latest JOIN log_latest USING (partition_date, id)
@@ -424,7 +434,7 @@ def find_rejections(connection: duckdb.DuckDBPyConnection, kind: str, window: Wi
         f"""
         CREATE OR REPLACE TEMP TABLE rejections AS
         SELECT coalesce(days[1], filed.partition_date, DATE '{filed_on}') AS partition_date,
-            '{kind}' AS kind, record_id, reason, document, content_hash, source, position
+            '{kind}' AS kind, record_id, reason, document, content_hash, source, days[1] AS known_on, position
         FROM screened
         LEFT JOIN (SELECT content_hash, partition_date FROM quarantine WHERE kind = '{kind}') AS filed
             USING (content_hash)
@@ -458,6 +468,10 @@ def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
             GROUP BY email HAVING count(DISTINCT id) > 1
         )
         SELECT * FROM claims WHERE id IN (SELECT id FROM claims SEMI JOIN contested USING (email))
+        WINDOW versions AS (PARTITION BY id ORDER BY partition_date, changed_at NULLS FIRST, arrival)
+        -- Others of the log change nothing in who holds what.
+        QUALIFY is_new OR deleted_date IS NOT NULL OR email IS DISTINCT FROM lag(email) OVER versions
+            OR lag(deleted_date) OVER versions IS NOT NULL
         """,
         [newest],
     ).fetchall()
@@ -475,7 +489,8 @@ def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         """
         INSERT INTO rejections
-        SELECT h.partition_date, 'users', s.id, h.reason, s.document, s.content_hash, s.source, s.position
+        SELECT h.partition_date, 'users', s.id, h.reason, s.document, s.content_hash, s.source, h.partition_date,
+            s.position
         FROM second_holders AS h JOIN screened AS s USING (position)
         """
     ).fetchall()
@@ -503,35 +518,42 @@ def append(warehouse: Warehouse, kind: str) -> int:
 
 
 def _quarantine(connection: duckdb.DuckDBPyConnection) -> int:
-    """Write rejections whose document is not in quarantine yet, and count them."""
-    rows = connection.execute(
+    """Let rejected documents wait in quarantine, and count those that did not yet.
+
+    One that a version of its own day superseded is there again where the source went back to it.
+    """
+    ((reopened,),) = connection.execute(
+        f"""
+        UPDATE quarantine SET resolution = NULL, resolution_date = NULL
+        WHERE {WENT_BACK} AND (kind, content_hash) IN (SELECT kind, content_hash FROM rejections)
         """
-        INSERT INTO quarantine (partition_date, kind, record_id, reason, document, content_hash, source)
-        SELECT partition_date, kind, record_id, reason, document, content_hash, source
-        FROM rejections ANTI JOIN quarantine USING (kind, content_hash)
+    ).fetchall()
+    ((added,),) = connection.execute(
+        """
+        INSERT INTO quarantine BY NAME
+        SELECT * EXCLUDE (position) FROM rejections ANTI JOIN quarantine USING (kind, content_hash)
         QUALIFY row_number() OVER (PARTITION BY content_hash ORDER BY partition_date, position) = 1
         """
     ).fetchall()
-    return int(rows[0][0])
+    return int(reopened + added)
 
 
-def _supersede(connection: duckdb.DuckDBPyConnection, kind: str, newest: int) -> None:
-    """Resolve what waits in quarantine though the log has a later version of its record.
+def _supersede(connection: duckdb.DuckDBPyConnection, kind: str, newest: int, days: Window) -> None:
+    """Resolve what waits in quarantine of a record of which a version was added, after the entry `newest` of the log.
 
-    That is one of a later day or, once the source has the document no more, one of its day that was added after the
-    entry `newest`. What the source still has beside a version of the same day may be the later of them.
+    The source must have the document no more, and the version be of no earlier day, where that can be told. What is
+    filed after the days that were looked at may still be there.
     """
     connection.execute(
         f"""
         UPDATE quarantine SET resolution = '{SUPERSEDED}', resolution_date = later.partition_date
         FROM (
-            SELECT waiting.content_hash, min(log.partition_date) AS partition_date
+            SELECT waiting.content_hash, max(log.partition_date) AS partition_date
             FROM quarantine AS waiting JOIN {RAW_TABLES[kind].name} AS log
-                ON log.id = waiting.record_id AND log.partition_date >= waiting.partition_date
-            WHERE kind = '{kind}' AND resolution IS NULL AND (
-                log.partition_date > waiting.partition_date
-                OR log.sequence > {newest} AND waiting.content_hash NOT IN (SELECT content_hash FROM rejections)
-            )
+                ON log.id = waiting.record_id AND log.partition_date >= coalesce(waiting.known_on, log.partition_date)
+            WHERE kind = '{kind}' AND resolution IS NULL AND log.sequence > {newest}
+                AND waiting.partition_date <= DATE '{days.end}'
+                AND waiting.content_hash NOT IN (SELECT content_hash FROM rejections)
             GROUP BY waiting.content_hash
         ) AS later
         WHERE quarantine.kind = '{kind}' AND quarantine.content_hash = later.content_hash

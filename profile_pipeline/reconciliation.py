@@ -81,7 +81,8 @@ def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: 
     known, gone = _count(warehouse, "known_records"), _count(warehouse, "gone_records")
     if gone > max_share * known and not gone <= min(FEW, known - 1):
         return Deletions(known, gone, 0, _count(warehouse, "unknown_records"), is_plausible=False)
-    unknown = _keys(warehouse, "unknown_records")
+    # Documents that were staged as a whole have just been added, or wait once more.
+    unknown = _keys(warehouse, "unknown_records") if source.is_listing_keys else []
     wanted = [*_keys(warehouse, "gone_records"), *_keys(warehouse, "back_records"), *unknown]
     if not wanted:
         return Deletions(known, 0, 0, 0, is_plausible=True)

@@ -192,7 +192,7 @@ def _judge(warehouse: Warehouse, kind: str, day: date, ends_at: datetime) -> Non
         f"""
         CREATE OR REPLACE TEMP TABLE rejections AS
         SELECT DATE '{day}' AS partition_date, '{kind}' AS kind, record_id, coalesce(reason, '{too_late}') AS reason,
-            document, content_hash, source, position
+            document, content_hash, source, days[1] AS known_on, position
         FROM screened ANTI JOIN superseded USING (position)
         WHERE reason IS NOT NULL OR {is_later}
         """,

@@ -142,6 +142,7 @@ QUARANTINE = Table(
         "document": ("string", "The document as it was read."),
         "content_hash": ("string", "MD5 of the document."),
         "source": ("string", "Where the document was read, such as `users.jsonl:17`."),
+        "known_on": ("date", "The latest day that it was known on; null where that cannot be read."),
         "attempts": ("int64", "How often it was replayed; null counts as 0."),
         "resolution": (
             "string",

@@ -1,7 +1,7 @@
-"""What a live sensor remembers from tick to tick, and what follows from it.
+"""What a sensor remembers from tick to tick, and what follows from it.
 
-What belongs here: the cursor and pure functions from one cursor to the next. What does not: asking a source, the
-warehouse or Dagster (`live_sensors.py`).
+What belongs here: cursors and pure functions from one cursor to the next. What does not: asking a source, the
+warehouse or Dagster (`sensors.py`, `live_sensors.py`).
 
 Losing a cursor loses nothing, because what a look finds is compared with the log: reading begins again at the
 watermark of the warehouse. All times are UTC without a zone.
@@ -9,7 +9,7 @@ watermark of the warehouse. All times are UTC without a zone.
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -60,27 +60,42 @@ class Breaker(_Model):
     reason: str
 
 
-class Cursor(_Model):
-    """All that a live sensor remembers.
+class _Owing(_Model):
+    """What every sensor remembers.
 
-    `looking` has the kinds that the look under way still has to read, `pending` the days found or asked for that no
-    run has brought up to date yet, `last_run` the newest run of the sensor that has been seen to end.
+    `pending` are the days found or asked for that no run has brought up to date yet, `last_run` is the newest run of
+    the sensor that has been seen to end.
     """
+
+    pending: tuple[date, ...] = ()
+    last_run: str | None = None
+
+
+OneOfThem = TypeVar("OneOfThem", bound=_Owing)
+
+
+class FolderCursor(_Owing):
+    """All that the sensor of the source folder remembers: `files` has the stamps of each kind's files, by name."""
+
+    version: Literal[2] = 2
+    files: Mapping[str, Mapping[str, tuple[int, int]]] = {}
+
+
+class Cursor(_Owing):
+    """All that a live sensor remembers; `looking` has the kinds that the look under way still has to read."""
 
     version: Literal[1] = 1
     looked_at: datetime | None = None
     looking: Mapping[str, Remaining] = {}
     scanned: Mapping[str, Scanned] = {}
-    pending: tuple[date, ...] = ()
     breaker: Breaker | None = None
     token: str | None = None
-    last_run: str | None = None
 
 
-def read_cursor(text: str | None) -> Cursor | None:
-    """The cursor that a text holds, an empty one for none; None for a text that is no such cursor."""
+def read_cursor(text: str | None, type_: type[OneOfThem]) -> OneOfThem | None:
+    """The cursor of a type that a text holds, an empty one for none; None for a text that is no such cursor."""
     try:
-        return Cursor.model_validate_json(text) if text else Cursor()
+        return type_.model_validate_json(text) if text else type_()
     except ValidationError:
         return None
 
@@ -169,12 +184,12 @@ def noted(cursor: Cursor, kind: str, found: Found, *, keeps_place: bool = True) 
     return cursor.model_copy(update=update)
 
 
-def requested(cursor: Cursor, days: Collection[date]) -> Cursor:
+def requested(cursor: OneOfThem, days: Collection[date]) -> OneOfThem:
     """Days are asked for: whatever the reason, they are pending until a run of them succeeds."""
     return cursor.model_copy(update={"pending": tuple(sorted({*cursor.pending, *days}))})
 
 
-def settled(cursor: Cursor, run: str, *, succeeded: bool) -> Cursor:
+def settled(cursor: OneOfThem, run: str, *, succeeded: bool) -> OneOfThem:
     """A run that the sensor asked for has ended; with success, all that was pending then is done.
 
     Nothing is looked for while a run is on its way, so that whatever is pending was so when it was asked for.

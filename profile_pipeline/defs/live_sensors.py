@@ -11,8 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from datetime import timedelta
 
 import dagster as dg
 from pydantic import SecretStr
@@ -22,12 +21,11 @@ from profile_pipeline.defs.cursors import Cursor
 from profile_pipeline.defs.jobs import NIGHT_HOUR, nightly_profiles
 from profile_pipeline.defs.partitions import SETTINGS
 from profile_pipeline.defs.resources import Systems
-from profile_pipeline.defs.sensors import run_request, window_owed
+from profile_pipeline.defs.runs import ended_runs, pause, run_on_its_way, run_request, shown, window_owed
 from profile_pipeline.discovery import Known, known, pending_days
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import LiveSource
-from profile_pipeline.window import Window
 
 INTERVAL_SECONDS = 30
 """Between two ticks. Most find that it is not time to look yet, or ask a change stream, which costs next to nothing."""
@@ -36,21 +34,6 @@ LOOK_INTERVAL = timedelta(minutes=1)
 
 AIRTABLE_CALLS = 2
 """What a look takes where little changed: the time and a page of changes."""
-
-SENSOR_TAG = "profile_pipeline/sensor"
-"""On each run, the sensor that asked for it, by which the sensor finds it again."""
-ON_THE_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-"""Not NOT_STARTED: such a run was made but not submitted, which nobody may ever make up for."""
-ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-ASSET_JOB = "__ASSET_JOB"
-"""What Dagster calls the job when a person materializes assets."""
-RUNS_REMEMBERED = 10
-"""More failures in a row than that pause no longer."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +129,7 @@ class Tick:
         return dg.SensorResult(skip_reason="; ".join([outcome, *self.notes]), cursor=cursor)
 
     def _remembered(self) -> Cursor:
-        cursor = cursors.read_cursor(self.context.cursor)
+        cursor = cursors.read_cursor(self.context.cursor, Cursor)
         if cursor is None:
             self._note("the cursor was none of this sensor, so it begins anew, which loses nothing")
         return cursor or Cursor()
@@ -161,15 +144,9 @@ class Tick:
         """Why nothing may be looked for now."""
         if self.last_day < self.settings.start_date:
             return f"the first partition, {self.settings.start_date}, has not ended yet"
-        instance = self.context.instance
-        for run in instance.get_runs(dg.RunsFilter(statuses=ON_THE_WAY)):
-            if run.job_name == nightly_profiles.name or run.job_name.startswith(ASSET_JOB):
-                return (
-                    f"run {run.run_id[:8]} of {run.job_name} is {run.status.value.lower()}; {self.system.name} is "
-                    "looked at when it has ended"
-                )
-        asked_for = dg.RunsFilter(tags={SENSOR_TAG: self.system.sensor_name}, statuses=ENDED)
-        self.ended = instance.get_run_records(asked_for, limit=RUNS_REMEMBERED)
+        if run := run_on_its_way(self.context.instance):
+            return f"{run}; {self.system.name} is looked at when it has ended"
+        self.ended = ended_runs(self.context.instance, self.system.sensor_name)
         if self.ended:
             newest = self.ended[0].dagster_run
             self.cursor = cursors.settled(self.cursor, newest.run_id, succeeded=newest.is_success)
@@ -187,8 +164,8 @@ class Tick:
     def _down(self, breaker: cursors.Breaker) -> str:
         times = "once" if breaker.failures == 1 else f"{breaker.failures} times in a row"
         return (
-            f"{self.system.name} could not be read, {times} since {_shown(breaker.since)}: {breaker.reason}; by "
-            f"itself it is tried again from {_shown(breaker.retry_at)} on"
+            f"{self.system.name} could not be read, {times} since {shown(breaker.since)}: {breaker.reason}; by "
+            f"itself it is tried again from {shown(breaker.retry_at)} on"
         )
 
     # ---------------------------------------------------------------- looking
@@ -301,7 +278,7 @@ class Tick:
         window = window_owed(days, self.known.computed, self.last_day)
         if window is None:
             return self._nothing_owed()
-        if reason := self._pause(window):
+        if reason := pause(self.ended, window, self.now):
             return reason
         self.context.log.info(
             f"{len(self.cursor.pending)} days of {self.system.name} have what the log lacks, {len(self.known.owed)} "
@@ -310,41 +287,17 @@ class Tick:
         self.cursor = cursors.requested(self.cursor, [day for day in days if day in window])
         # The run before makes the key another for a legitimate re-run of the same days.
         state = json.dumps([self.cursor.last_run, *(day.isoformat() for day in days)])
-        return run_request(window, state, **{SENSOR_TAG: self.system.sensor_name})
+        return run_request(window, state, self.system.sensor_name)
 
     def _nothing_owed(self) -> str:
         looked_at, again = self.cursor.looked_at, cursors.next_look(self.cursor, self.interval)
-        looks = f"; looked at on {_shown(looked_at)}, again from {_shown(again)} on" if looked_at and again else ""
+        looks = f"; looked at on {shown(looked_at)}, again from {shown(again)} on" if looked_at and again else ""
         return f"{self.system.name} has nothing up to {self.last_day} that the log lacks{looks}"
-
-    def _pause(self, window: Window) -> str | None:
-        """Why the window is not requested yet, when the runs before failed."""
-        is_failed = [not record.dagster_run.is_success for record in self.ended]
-        failures = len(list(takewhile(bool, is_failed)))
-        if not failures:
-            return None
-        newest = self.ended[0]
-        again = _end_of(newest) + cursors.doubled(cursors.FIRST_PAUSE, failures, cursors.LONGEST_PAUSE)
-        if again <= self.now:
-            return None
-        times = "" if failures == 1 else f", the last of {failures} in a row"
-        return f"run {newest.dagster_run.run_id[:8]} failed{times}; {window} is requested again from {_shown(again)} on"
 
 
 def _unreadable(error: PipelineError) -> str:
     """Why the warehouse could not be read; a run that writes it closes the gap itself."""
     return f"{error}; the next tick looks again" if isinstance(error, TransientError) else str(error)
-
-
-def _end_of(record: dg.RunRecord) -> datetime:
-    """When a run ended; where that was not noted, as of one that could not be launched, when it last changed."""
-    if record.end_time is not None:
-        return datetime.fromtimestamp(record.end_time, UTC).replace(tzinfo=None)
-    return record.update_timestamp.replace(tzinfo=None)
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 mongodb_sensor = live_sensor(MONGODB)

@@ -10,12 +10,15 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from profile_pipeline.features.attendance import Attendance, attendances, invitations
+from profile_pipeline.features.attendance import attendances, invitations
 from profile_pipeline.features.friends import circles, friends_on
 from profile_pipeline.features.people import people
 from profile_pipeline.history import FOREVER, held_on, on_each_day, states
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import EVENT_FEATURES
+
+TOLD = ("name", "venue", "host", "event_type", "is_small")
+"""What matters of an event beside its day and its guests; versions that agree in it are one visit."""
 
 
 def event_features(touched: ir.Table, users: ir.Table, events: ir.Table, policy: Policy) -> ir.Table:
@@ -70,34 +73,30 @@ def lifetimes(touched: ir.Table, users: ir.Table, events: ir.Table, policy: Poli
         `user_id`, `visits`, `host_visits`, `venue_visits`, `event_type_visits` and `circle`.
     """
     identities = people(users).cache()
-    relevant = _attended_by(touched, identities, events)
+    most = policy.friend_max_event_participants
+    is_small = ibis.literal(True) if most is None else _.participant_count <= most
+    relevant = _attended_by(touched, identities, events.mutate(is_small=is_small))
     attendance = attendances(relevant, identities)
     asked = attendance.persons.semi_join(touched, "user_id").select("person_key", "user_id").cache()
     visits = (
         attendance.facts.drop("date", "event")
         .semi_join(asked, "person_key")
-        .join(relevant.select("event_key", "name", "date", "venue", "host", "event_type"), "event_key")
+        .join(relevant.select("event_key", "date", *TOLD).distinct(), "event_key")
         # Lists of what lies side by side take a third less to make.
         .order_by("person_key", "event_key")
         .cache()
     )
+    close = attendance
+    if most is not None:
+        close = replace(attendance, facts=attendance.facts.semi_join(relevant.filter(_.is_small), "event_key"))
     lifetime = asked
     for part in (
         histories(visits),
         *(favorites(visits, column) for column in ("host", "venue", "event_type")),
-        circles(_close(attendance, relevant, policy), asked.select("person_key"), users, policy),
+        circles(close, asked.select("person_key"), users, policy),
     ):
         lifetime = lifetime.left_join(part.cache(), "person_key").drop("person_key_right")
     return lifetime.drop("person_key").cache()
-
-
-def _close(attendance: Attendance, events: ir.Table, policy: Policy) -> Attendance:
-    """Attendance of the events that are small enough to make people friends."""
-    most = policy.friend_max_event_participants
-    if most is None:
-        return attendance
-    small = events.filter(_.participant_count <= most)
-    return replace(attendance, facts=attendance.facts.semi_join(small, "event_key"))
 
 
 def changes(lifetime: ir.Table) -> ir.Table:
@@ -114,16 +113,15 @@ def changes(lifetime: ir.Table) -> ir.Table:
 def _attended_by(touched: ir.Table, people: ir.Table, events: ir.Table) -> ir.Table:
     """The event versions that any of the users may have attended.
 
-    With integers: `event` for the event, and `event_key` for the version, in order of date and id.
+    With integers: `event` for the event, and `event_key` for what versions of it say alike, in order of date and id.
     """
     theirs = people.semi_join(touched, "user_id").select("address").distinct()
     lists = invitations(events.select("id", "valid_from", "participants")).semi_join(theirs, "address")
-    in_order = ibis.window(order_by=["date", "id", "valid_from"])
     return (
         events.semi_join(lists, ["id", "valid_from"])
         .mutate(
             event=ibis.dense_rank().over(order_by="id").cast("int32"),
-            event_key=ibis.row_number().over(in_order).cast("int32"),
+            event_key=ibis.dense_rank().over(order_by=["date", "id", *TOLD]).cast("int32"),
         )
         .cache()
     )

@@ -81,13 +81,23 @@ def accelerate(table: Any) -> int:
     present = {index.name for index in table.list_indices()}
     for name in present - wanted:
         table.drop_index(name)
-    for name in sorted(wanted):
-        if name in present:
-            statistics = table.index_stats(name)
-            if statistics is not None and statistics.num_unindexed_rows <= REINDEXED_SHARE * rows:
-                continue
+    lacking = {name for name in wanted if name not in present or _covers_too_little(table, name, rows)}
+    for name in sorted(lacking):
         _make(table, name, rows)
-    return _probes(table, _partitions(rows)) if VECTOR_INDEX in wanted else 0
+    if VECTOR_INDEX not in wanted:
+        return 0
+    if VECTOR_INDEX not in lacking:
+        try:
+            return _probes(table, _partitions(rows))
+        except PipelineError:
+            # Many users left: it has more partitions than one made now, and those who left in them.
+            _make(table, VECTOR_INDEX, rows)
+    return _probes(table, _partitions(rows))
+
+
+def _covers_too_little(table: Any, name: str, rows: int) -> bool:
+    statistics = table.index_stats(name)
+    return statistics is None or statistics.num_unindexed_rows > REINDEXED_SHARE * rows
 
 
 def _wanted(table: Any) -> set[str]:

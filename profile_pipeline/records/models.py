@@ -447,7 +447,7 @@ def _record_id(value: Any) -> str | None:
 
 
 def _latest_day(kind: str, values: dict[str, Any], made: Moment | None, zone: ZoneInfo) -> date | None:
-    """The latest day a rejected document was known on, by its readable times; None if none can be read."""
+    """The latest day a rejected document was known on; None if the times that tell it cannot be read."""
     model = MODELS[kind]
     names = [model.created_field, "updated_at", "deleted_at", model.business_date_field]
     written = {name: value for name in names if name and (value := _blank_to_none(values.get(name))) is not None}
@@ -455,6 +455,8 @@ def _latest_day(kind: str, values: dict[str, Any], made: Moment | None, zone: Zo
     for name, value in written.items():
         with suppress(ValueError):
             days[name] = read_moment(value, zone).day
+    if written.keys() - days.keys() & {"updated_at", "deleted_at"}:
+        return None
     changes = [day for name, day in days.items() if name != model.business_date_field]
     if changes or days:
         return max(changes or days.values())

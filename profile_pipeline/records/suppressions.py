@@ -250,8 +250,9 @@ def _owners(kind: str, dialect: Dialect) -> str:
     keys = {dialect.path(name)[-1] for name in OWNERS[kind] if name != "email"} | {"_id"}
     named = "|".join(re.escape(key) for key in sorted(keys))
     wrapper = r'(?:\s*\{\s*"\$[A-Za-z]+"\s*:)?'
-    pattern = rf'"(?:{named})"\s*:{wrapper}\s*\[?\s*"?\s*((?:[^"\\,\]\}}]|\\.)+)'
-    return f"list_transform(regexp_extract_all(document, {quoted(pattern)}, 1), lambda id: 'id:' || trim(id))"
+    pattern = rf'"(?:{named})"\s*:{wrapper}\s*\[?\s*("(?:[^"\\]|\\.)*"|[^",\]\}}\s]+)'
+    decoded = "trim(coalesce(try(id::JSON ->> '$'), id))"
+    return f"list_transform(regexp_extract_all(document, {quoted(pattern)}, 1), lambda id: 'id:' || {decoded})"
 
 
 def _values(kind: str, document: str, dialect: Dialect) -> dict[str, Any] | None:

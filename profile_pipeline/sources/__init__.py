@@ -17,7 +17,7 @@ def source_for(kind: str, settings: Settings) -> FileSource | LiveSource:
         PipelineError: a live source's settings are incomplete.
     """
     if kind in kinds_from_files(settings):
-        return FileSource.from_settings(settings)
+        return FileSource(settings.source_dir)
     return live_source(kind, settings)
 
 

@@ -1,15 +1,15 @@
 """The file source: a folder of JSON lines, plain or compressed, and Parquet files.
 
-What belongs here: finding the files, cutting them into documents, and telling which days changed. What does
-not: what a document means, apart from its days, which `records/` reads.
+What belongs here: finding the files, whether they changed, and cutting them into documents. What does not: what a
+document means (`records/`), and what of it is new (`ingestion.py`, `discovery.py`).
 """
 
 import gzip
 import json
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,13 +20,9 @@ import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.records.dialect import PLAIN
-from profile_pipeline.records.models import MODELS, Reading
-from profile_pipeline.records.screening import Rules, screen
-from profile_pipeline.scratch import scratch_database
-from profile_pipeline.settings import Settings
+from profile_pipeline.records.models import MODELS
 from profile_pipeline.sources.base import DOCUMENT_SCHEMA, Documents
 from profile_pipeline.sources.description import SAMPLE_DOCUMENTS, Description, filled_fields
-from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.window import Window
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -44,13 +40,6 @@ class FileSource:
     """
 
     folder: Path
-    rules: Rules
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "FileSource":
-        """The folder and the rules for reading days that the settings name."""
-        reading = Reading(settings.zone, settings.policy.fold_email_aliases)
-        return cls(settings.source_dir, Rules(reading, settings.start_date))
 
     def read(self, kind: str, window: Window) -> Documents:
         """All documents of a kind, since a file has no index of days.
@@ -106,57 +95,13 @@ class FileSource:
             filled=filled_fields(kind, [fields for text in sample if (fields := _fields(text))], PLAIN),
         )
 
-    def changed_days(self, cursor: str | None, kinds: Collection[str] = tuple(RAW_TABLES)) -> tuple[list[date], str]:
-        """The days whose records of some kinds came, changed or went since the cursor, and the cursor of now.
-
-        A record concerns the days it is known on and, when that lies after the first of them, its business
-        day. Only files whose size or time of change differs from the cursor's are read. What has no readable
-        day concerns the first partition.
+    def stamps(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Time of change, in nanoseconds, and size of each kind's files, by name: while these stay, so do the files.
 
         Raises:
-            PipelineError: the folder or a file cannot be read, or the cursor is none of this source.
+            PipelineError: the folder is missing or holds no file of any kind.
         """
-        before = _read_cursor(cursor)
-        after: dict[str, Any] = {}
-        changed: set[str] = set()
-        for kind, files in self.files().items():
-            if kind not in kinds:
-                continue
-            stamps = {path.name: _stamp(path) for path in files}
-            old = before.get(kind, {"files": {}, "days": {}})
-            same = stamps == old["files"]
-            days = old["days"] if same else self._digests(kind, files)
-            after[kind] = {"files": stamps, "days": days}
-            changed |= {day for day in days.keys() | old["days"].keys() if days.get(day) != old["days"].get(day)}
-        return sorted(date.fromisoformat(day) for day in changed), json.dumps(after, separators=(",", ":"))
-
-    def _digests(self, kind: str, files: list[Path]) -> dict[str, str]:
-        """For each day that records of the kind concern: how many documents, and the sum of their hashes."""
-        documents = Documents(_documents(files))
-        business_date = MODELS[kind].business_date_field
-        business = business_date or "NULL::DATE"
-        first = f"DATE '{self.rules.first_partition}'"
-        only = (business_date,) if business_date else ()
-        with scratch_database() as connection:
-            connection.register("documents", documents.reader())
-            try:
-                screen(connection, kind, "documents", "screened", self.rules, only=only)
-            except duckdb.Error:
-                raise documents.error or PipelineError(f"the {kind} in {self.folder} cannot be read") from None
-            rows = connection.execute(
-                f"""
-                SELECT day, count(*), sum(('0x' || content_hash[:15])::HUGEINT)
-                FROM (
-                    SELECT content_hash, unnest(list_distinct(
-                        CASE WHEN {business} > days[1] THEN list_append(days, {business})
-                        ELSE coalesce(days, [{first}]) END
-                    )) AS day
-                    FROM screened
-                )
-                GROUP BY day
-                """
-            ).fetchall()
-        return {day.isoformat(): f"{count}:{digest:x}" for day, count, digest in rows}
+        return {kind: {path.name: _stamp(path) for path in files} for kind, files in self.files().items()}
 
 
 def _fields(text: str) -> dict[str, Any] | None:
@@ -168,19 +113,9 @@ def _fields(text: str) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def _read_cursor(cursor: str | None) -> dict[str, Any]:
-    try:
-        state = json.loads(cursor) if cursor else {}
-    except ValueError:
-        state = None
-    if not isinstance(state, dict) or not state.keys() <= RAW_TABLES.keys():
-        raise PipelineError(f"the cursor {cursor!r:.60} is not one of the file source; reset the sensor's cursor")
-    return state
-
-
-def _stamp(path: Path) -> list[int]:
+def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
-    return [status.st_mtime_ns, status.st_size]
+    return status.st_mtime_ns, status.st_size
 
 
 def _documents(files: list[Path]) -> Iterator[pa.RecordBatch]:

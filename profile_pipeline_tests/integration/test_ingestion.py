@@ -128,6 +128,9 @@ def test_edits_of_a_day_before_a_deletion_that_lies_ahead_are_all_kept(place: Pl
     for hour in (9, 11, 10):
         place.ingest("users", leaving | {"age": 30 + hour, "updated_at": f"2024-01-05T{hour:02}:00:00"})
     assert place.rows(f"SELECT age FROM raw_users {LATEST_OF_ITS_DAY}") == [(39,), (41,)]
+    for age in (20, 21):
+        place.ingest("users", leaving | {"age": age})
+    assert place.rows(f"SELECT age FROM raw_users {LATEST_OF_ITS_DAY}") == [(21,), (41,)]
 
 
 def test_a_deletion_adds_nothing_to_the_day_of_the_change_before_it(place: Place) -> None:
@@ -195,6 +198,9 @@ def test_a_run_is_judged_by_all_that_came_since_the_last_computed_day(place: Pla
         assert (done.rows_in, done.rejected) == (10, 1)
     place.note_computed(day(3))
     assert place.ingest("users", *before, "{oops", window=last).rows_in == 0
+    late = [ANN | {"id": key, "email": key, "age": age} for key, age in (("a@x.y", 20), ("b@x.y", 200))]
+    done = place.ingest("users", *before, "{oops", *late, window=last)
+    assert (done.rows_in, done.rejected) == (2, 1)
 
 
 @pytest.mark.parametrize("mended_on", [3, 5])
@@ -206,15 +212,29 @@ def test_the_quarantine_keeps_what_has_been_mended_as_superseded(place: Place, m
     assert place.rows("SELECT reason, resolution, resolution_date FROM quarantine") == [resolved]
 
 
-def test_a_broken_edit_waits_until_its_record_changes_again(place: Place) -> None:
-    waiting = "SELECT count(*) FROM quarantine WHERE resolution IS NULL"
-    edited, valid = ANN | {"age": 200, "updated_at": "2024-01-05"}, ANN | {"age": 20, "updated_at": "2024-01-05"}
-    # The file keeps both versions of a day, and does not say which is the later one.
-    for records in ([ANN], [ANN, edited], [ANN, edited], [ANN, edited, valid]):
-        place.ingest("users", *records)
-        assert place.rows(waiting) == [(int(edited in records),)]
-    place.ingest("users", ANN, edited, valid | {"updated_at": "2024-01-06"})
-    assert place.rows(waiting) == [(0,)]
+BROKEN, MENDED, LATER = ({"age": 200}, {"age": 20}, {"age": 20, "updated_at": "2024-01-05"})
+
+
+@pytest.mark.parametrize(
+    ("reads", "waiting"),
+    [
+        pytest.param([[{}], [BROKEN], [MENDED]], [0, 1, 0], id="mended without a time"),
+        pytest.param([[BROKEN], [MENDED], [BROKEN]], [1, 0, 1], id="broken again"),
+        pytest.param([[BROKEN], [BROKEN, LATER]], [1, 1], id="still there"),
+        pytest.param([[LATER | {"age": 200}], [{}]], [1, 1], id="an earlier version that came late"),
+        pytest.param([[{}], [{"updated_at": "5 January"}], [{}]], [0, 1, 1], id="edited, nobody knows when"),
+        pytest.param([[{"updated_at": "5 January"}], [LATER]], [1, 0], id="then edited again"),
+        pytest.param([[{"created_at": "2nd"}], [{}]], [1, 0], id="its only time mended"),
+    ],
+)
+def test_what_breaks_its_model_waits_until_the_source_has_a_version_in_its_place(
+    place: Place, reads: list[list[dict[str, Any]]], waiting: list[int]
+) -> None:
+    found = []
+    for records in reads:
+        place.ingest("users", *(ANN | fields for fields in records), window=Window(day(31), day(31)))
+        found += place.rows("SELECT count(*) FROM quarantine WHERE resolution IS NULL")
+    assert found == [(count,) for count in waiting]
 
 
 def test_a_second_live_user_on_an_address_is_rejected_by_name_of_the_first(place: Place) -> None:

@@ -412,7 +412,7 @@ def test_records_of_another_source_are_left_alone(place: Place) -> None:
     place.settings.source_dir.mkdir()
     (place.settings.source_dir / "users.jsonl").write_text('{"id": "file", "email": "file@x.y"}')
     with open_warehouse(place.settings) as warehouse:
-        files = FileSource.from_settings(place.settings)
+        files = FileSource(place.settings.source_dir)
         ingest(warehouse, files, "users", Window(date(2024, 1, 1), date(2024, 1, 1)), place.settings)
     place.put("a", created_at="2024-01-01T10:00:00")
     place.run(1)

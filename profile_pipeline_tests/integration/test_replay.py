@@ -51,7 +51,7 @@ class Place:
 
     def ingest(self, kind: str, *records: Any) -> Ingested:
         (self.settings.source_dir / f"{kind}.jsonl").write_text("\n".join(map(json.dumps, records)))
-        source = FileSource.from_settings(self.settings)
+        source = FileSource(self.settings.source_dir)
         return ingest(self.warehouse, source, kind, Window(START, LAST), self.settings)
 
     def reject(self, kind: str, *records: Any, source: str = "") -> None:

@@ -213,7 +213,7 @@ class Files:
             lines = "".join(json.dumps(record) + "\n" for record in records)
             (self.settings.source_dir / f"{kind}.jsonl").write_text(lines)
         for kind in RAW_TABLES:
-            ingest(self.warehouse, FileSource.from_settings(self.settings), kind, window, self.settings)
+            ingest(self.warehouse, FileSource(self.settings.source_dir), kind, window, self.settings)
 
 
 class Live:

@@ -24,13 +24,13 @@ def begun(cursor: Cursor = Cursor(), **changes: Any) -> Cursor:  # noqa: B008  #
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
     cursor = cursors.failed(begun(Cursor(pending=(DAY,), token="{}")), NOON, "down")
-    assert cursors.read_cursor(cursor.model_dump_json()) == cursor
-    assert cursors.read_cursor(None) == Cursor()
+    assert cursors.read_cursor(cursor.model_dump_json(), Cursor) == cursor
+    assert cursors.read_cursor(None, Cursor) == Cursor()
 
 
 @pytest.mark.parametrize("text", ["yesterday", "[]", '{"users": {"files": {}, "days": {}}}', '{"version": 2}'])
 def test_a_text_that_is_no_cursor_of_ours_is_not_taken_for_one(text: str) -> None:
-    assert cursors.read_cursor(text) is None
+    assert cursors.read_cursor(text, Cursor) is None
 
 
 @pytest.mark.parametrize(

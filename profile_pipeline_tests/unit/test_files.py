@@ -19,7 +19,7 @@ WINDOW = Window(date(2024, 1, 1), date(2024, 1, 31))
 
 
 def source(folder: Path) -> FileSource:
-    return FileSource.from_settings(Settings(source_dir=folder, start_date=date(2024, 1, 1)))
+    return FileSource(folder)
 
 
 def read(folder: Path, kind: str = "users") -> list[tuple[str, str, int]]:
@@ -107,44 +107,15 @@ def test_a_live_source_that_is_half_set_up_is_never_replaced_by_files(setting: s
     assert "s3cret" not in str(caught.value)
 
 
-def test_days_that_changed_are_told_once(tmp_path: Path) -> None:
-    ann = {"id": "u1", "email": "a@x.y", "created_at": "2024-01-02"}
-    bob = {"id": "u2", "email": "b@x.y", "created_at": "2024-01-03"}
-    event = {"id": "e1", "date": "2024-02-01", "created_at": "2024-01-05"}
-    users, events = tmp_path / "users.jsonl", tmp_path / "events.jsonl"
-    write(users, ann, bob)
-    write(events, event)
-    days, cursor = source(tmp_path).changed_days(None)
-    assert days == [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 5), date(2024, 2, 1)]
-    assert source(tmp_path).changed_days(cursor) == ([], cursor)
-
-    write(users, ann | {"updated_at": "2024-01-09"}, bob)
-    days, cursor = source(tmp_path).changed_days(cursor)
-    assert days == [date(2024, 1, 2), date(2024, 1, 9)]
-
-    write(users, ann | {"updated_at": "2024-01-09"})
-    days, cursor = source(tmp_path).changed_days(cursor)
-    assert days == [date(2024, 1, 3)]
-
+def test_stamps_tell_files_that_came_changed_and_went(tmp_path: Path) -> None:
+    users = tmp_path / "users.jsonl"
+    write(users, {"id": "u1", "email": "a@x.y"})
+    first = source(tmp_path).stamps()
+    assert source(tmp_path).stamps() == first
+    assert [*first["users"]] == ["users.jsonl"]
+    write(users, {"id": "u1", "email": "b@x.y", "age": 30})
+    write(tmp_path / "orders.jsonl")
+    changed = source(tmp_path).stamps()
+    assert {kind for kind, stamps in changed.items() if stamps != first[kind]} == {"users", "orders"}
     users.unlink()
-    days, cursor = source(tmp_path).changed_days(cursor)
-    assert days == [date(2024, 1, 2), date(2024, 1, 9)]
-    assert source(tmp_path).changed_days(cursor) == ([], cursor)
-
-
-def test_what_has_no_readable_day_concerns_the_first_partition(tmp_path: Path) -> None:
-    (tmp_path / "users.jsonl").write_text('{"id": "u1", "email": "a@x.y"}\nnot json\n')
-    assert source(tmp_path).changed_days(None)[0] == [date(2024, 1, 1)]
-
-
-def test_unchanged_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "users.jsonl", {"id": "u1", "email": "a@x.y"})
-    _, cursor = source(tmp_path).changed_days(None)
-    monkeypatch.setattr("profile_pipeline.sources.files._documents", lambda _: pytest.fail("read a file"))
-    assert source(tmp_path).changed_days(cursor) == ([], cursor)
-
-
-def test_a_strange_cursor_is_an_error(tmp_path: Path) -> None:
-    write(tmp_path / "users.jsonl", {"id": "u1", "email": "a@x.y"})
-    with pytest.raises(PipelineError, match="reset the sensor's cursor"):
-        source(tmp_path).changed_days("[1]")
+    assert source(tmp_path).stamps()["users"] == {}

@@ -232,7 +232,8 @@ def test_an_object_id_is_the_key_where_there_is_no_id() -> None:
     ("fields", "expected"),
     [
         ({"created_at": "2024-01-02", "updated_at": "2024-01-03"}, date(2024, 1, 3)),
-        ({"created_at": "2024-01-02", "updated_at": "soon"}, date(2024, 1, 2)),
+        ({"created_at": "2024-01-02", "updated_at": "soon"}, None),
+        ({"created_at": "soon", "updated_at": "2024-01-03"}, date(2024, 1, 3)),
         ({"created_at": "soon"}, None),
         ({}, UNDATED),
     ],

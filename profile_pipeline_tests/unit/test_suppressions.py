@@ -80,6 +80,18 @@ def test_a_document_belongs_to_whom_its_owner_field_names(kind: str, document: s
     assert find(kind, document).owned == ([0] if is_owned else [])
 
 
+@pytest.mark.parametrize("key", ["17", "a b", "u,1", "ö1", "a]b", "a}b", "a\\b", 'q"1'])
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_whatever_a_short_id_is_made_of_its_records_are_found(key: str, is_ascii: bool) -> None:
+    records = (
+        {"id": "m1", "user_id": key, "status": "sent"},
+        {"user_id": f" {key} ", "id": "m2"},
+        {"user_id": "other"},
+    )
+    documents = [json.dumps(record, ensure_ascii=is_ascii) for record in records]
+    assert find("messages", *documents, suppressions=suppressing([identity(key)])).owned == [0, 1]
+
+
 def test_a_namesake_keeps_their_own_name_and_their_place_on_lists() -> None:
     user = '{"id": "user_002", "email": "other@x.y", "name": "Sarah Chen", "note": "not the other Sarah Chen"}'
     assert json.loads(find("users", user).redacted[0])["name"] == "Sarah Chen"
