@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import embedding, ingestion, joining, nightly, profiles, reading, searching
+from bench import embedding, ingestion, joining, nightly, profiles, reading, searching, skewed
 from bench.harness import ROOT, WayFailed
 from bench.suite import Bench, Suite
 from bench.table import Row, show, write
@@ -22,6 +22,7 @@ SUITES: dict[str, Suite] = {
     "joining": joining.rows,
     "ingestion": ingestion.rows,
     "reading": reading.rows,
+    "skewed": skewed.rows,
     "nightly": nightly.rows,
     "embedding": embedding.rows,
     "searching": searching.rows,
