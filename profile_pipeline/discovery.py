@@ -24,7 +24,6 @@ from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.extraction import watermark
 from profile_pipeline.ingestion import (
     WENT_BACK,
-    computed_until,
     find_additions,
     find_candidates,
     find_rejections,
@@ -286,7 +285,7 @@ def _compare(warehouse: Warehouse, kind: str, concerned: pa.Table, days: Window)
     connection.execute("CREATE OR REPLACE TEMP TABLE screened AS FROM concerned").fetchall()
     connection.unregister("concerned")
     window = _narrowed(warehouse, days)
-    find_candidates(connection, window, max(days.end, computed_until(warehouse) or days.end))
+    find_candidates(connection, window)
     find_additions(connection, kind, window)
     # Filed beyond the days, so left out.
     find_rejections(connection, kind, window, days.end + timedelta(days=1))

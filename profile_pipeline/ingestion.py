@@ -157,16 +157,10 @@ def _up_to(window: Window, rules: Rules) -> Window:
     return Window(min(rules.first_partition, window.start), window.end)
 
 
-def computed_until(warehouse: Warehouse, before: date = date.max) -> date | None:
-    """The latest day, before one, of which anything was computed."""
-    query = "SELECT max(partition_date) FROM computed_days WHERE partition_date < ?"
-    ((day,),) = warehouse.connection.execute(query, [before]).fetchall()
-    return day
-
-
 def _batch(warehouse: Warehouse, window: Window, rules: Rules) -> Window:
     """A window with the days before it that came after the last computed one."""
-    computed = computed_until(warehouse, window.start)
+    query = "SELECT max(partition_date) FROM computed_days WHERE partition_date < ?"
+    ((computed,),) = warehouse.connection.execute(query, [window.start]).fetchall()
     first = rules.first_partition if computed is None else computed + timedelta(days=1)
     return Window(min(first, window.start), window.end)
 
@@ -248,7 +242,7 @@ def add(
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
     named = suppress(connection, kind, rules, days)
-    find_candidates(connection, days, max(days.end, computed_until(warehouse) or days.end))
+    find_candidates(connection, days)
     find_additions(connection, kind, days)
     find_rejections(connection, kind, days, batch.start)
     if kind == "users":
@@ -342,18 +336,17 @@ def _registered(connection: duckdb.DuckDBPyConnection, documents: Documents) -> 
         connection.unregister("documents")
 
 
-def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window, known_until: date) -> None:
+def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
     """Each accepted document on each of its days in the window.
 
-    `is_true` on the latest day of those that are known, unless it was edited later: a deletion may lie ahead, and edits
-    go on until then.
+    `is_true` on the latest of them. Before the day on which it was edited it is a copy, which stands in for a version
+    that nobody read; between that day and a deletion it is neither.
     """
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE candidates AS
         SELECT day AS partition_date, position, id, content_hash, changed_at,
-            day >= coalesce(edited_date, day)
-                AND day = list_max(list_filter(days, lambda known: known <= DATE '{known_until}')) AS is_true
+            day = days[-1] AS is_true, coalesce(day < edited_date, false) AS is_copy
         FROM (
             SELECT position, id, content_hash, changed_at, edited_date, days, unnest(days) AS day
             FROM screened WHERE reason IS NULL
@@ -368,7 +361,9 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
 
     On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier
     day is one only where neither log nor source has a version of that record on that day; the earliest is
-    taken then. Content that the log holds is appended again where the source went back to it: A, B, A.
+    taken then. Content that the log holds is appended again where the source went back to it: A, B, A. Before a
+    deletion, which may lie ahead, a version is added where it changed later than those that log and source have of
+    that day.
     """
     connection.execute(
         f"""
@@ -386,12 +381,27 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
         new AS (
             SELECT * FROM changes ANTI JOIN log USING (partition_date, id, content_hash) WHERE is_first
         ),
+        deleted_later AS (
+            SELECT partition_date, id, max(changed_at) AS changed_at,
+                arg_max(position, (changed_at, position)) AS position
+            FROM candidates WHERE NOT is_true AND NOT is_copy AND changed_at IS NOT NULL
+            GROUP BY partition_date, id
+        ),
+        edited AS (
+            SELECT partition_date, id, position FROM deleted_later ANTI JOIN (
+                SELECT partition_date, id, changed_at FROM log
+                UNION ALL SELECT partition_date, id, changed_at FROM changes
+            ) AS others
+            ON others.partition_date = deleted_later.partition_date AND others.id = deleted_later.id
+                AND others.changed_at >= deleted_later.changed_at
+        ),
         copies AS (
             SELECT partition_date,
                 arg_min(position, (coalesce(changed_at, '-infinity'), position)) AS position
             FROM candidates
             ANTI JOIN log USING (partition_date, id)
             ANTI JOIN changes USING (partition_date, id)
+            ANTI JOIN edited USING (partition_date, id)
             GROUP BY partition_date, id
         ),
         seen AS (
@@ -416,6 +426,7 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
             GROUP BY partition_date, id
         )
         SELECT partition_date, position FROM new
+        UNION ALL SELECT partition_date, position FROM edited
         UNION ALL SELECT partition_date, position FROM copies
         UNION ALL SELECT partition_date, source_latest.position
         FROM source_latest JOIN log_latest USING (partition_date, id)
@@ -541,19 +552,22 @@ def _quarantine(connection: duckdb.DuckDBPyConnection) -> int:
 def _supersede(connection: duckdb.DuckDBPyConnection, kind: str, newest: int, days: Window) -> None:
     """Resolve what waits in quarantine of a record of which a version was added, after the entry `newest` of the log.
 
-    The source must have the document no more, and the version be of no earlier day, where that can be told. What is
-    filed after the days that were looked at may still be there.
+    The source must have the document no more, and the version be of no earlier day, where that can be told. What was
+    known after the days that were looked at may still be there.
     """
     connection.execute(
         f"""
         UPDATE quarantine SET resolution = '{SUPERSEDED}', resolution_date = later.partition_date
         FROM (
-            SELECT waiting.content_hash, max(log.partition_date) AS partition_date
+            SELECT waiting.content_hash, min(log.partition_date) AS partition_date
             FROM quarantine AS waiting JOIN {RAW_TABLES[kind].name} AS log
                 ON log.id = waiting.record_id AND log.partition_date >= coalesce(waiting.known_on, log.partition_date)
             WHERE kind = '{kind}' AND resolution IS NULL AND log.sequence > {newest}
-                AND waiting.partition_date <= DATE '{days.end}'
-                AND waiting.content_hash NOT IN (SELECT content_hash FROM rejections)
+                AND coalesce(waiting.known_on <= DATE '{days.end}', true)
+                AND waiting.content_hash NOT IN (
+                    SELECT content_hash FROM rejections UNION ALL
+                    SELECT content_hash FROM screened WHERE reason IS NOT NULL
+                )
             GROUP BY waiting.content_hash
         ) AS later
         WHERE quarantine.kind = '{kind}' AND quarantine.content_hash = later.content_hash

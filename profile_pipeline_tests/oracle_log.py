@@ -37,8 +37,9 @@ def ingest_naively(log: Log, documents: dict[str, list[Row]], window: Window, fi
 
     A day on which the record was known before its last change gets a copy of how it reads now, and only where the
     log has no version of that day yet; the day of its last change gets every version not seen yet, and one seen
-    before when the source went back to it (A, B, A). A deletion counts as a change once its day has come. A copy's
-    time of change is unknown, as it changed on another day.
+    before when the source went back to it (A, B, A). A deletion counts as a change, and the day of the edit before it
+    gets a version that changed later than those it has. A copy's time of change is unknown, as it changed on another
+    day.
     """
     for kind in KINDS:
         for document in documents.get(kind, []):
@@ -49,15 +50,16 @@ def add_versions(log: Log, kind: str, document: Row, window: Window, first_day: 
     sequence = 1 + max((row["sequence"] for rows in log.values() for row in rows), default=0)
     row = typed_row(kind, document)
     days = sorted({max(day, first_day) for day in known_days(kind, row)} or {first_day})
-    edited = day_of(row["updated_at"]) or (row["created_date"] if kind == "messages" else day_of(row["created_at"]))
+    created = row["created_date"] if kind == "messages" else day_of(row["created_at"])
+    edited = max(filter(None, (created, day_of(row["updated_at"]))), default=None)
     for day in (day for day in days if day in window):
         of_day = [old for old in log[kind] if old["partition_date"] == day and old["id"] == row["id"]]
         seen = [old for old in of_day if old["document"] == row["document"]]
         latest = max(of_day, key=version_order, default=row)
         went_back = latest["document"] != row["document"] and change_order(latest) <= change_order(row)
         is_copy = edited is not None and edited > day
-        is_true = not is_copy and day == max(known for known in days if known <= window.end)
-        if not of_day or (is_true and (not seen or went_back)):
+        is_latest = not is_copy and change_order(row) > max(map(change_order, of_day), default=change_order(row))
+        if not of_day or is_latest or (day == days[-1] and (not seen or went_back)):
             changed_at = None if is_copy else row["changed_at"]
             log[kind].append(row | {"partition_date": day, "sequence": sequence, "changed_at": changed_at})
             sequence += 1

@@ -468,8 +468,8 @@ def _latest_day(kind: str, values: dict[str, Any], made: Moment | None, zone: Zo
 def _parsed(record: Record, made: Moment | None, *, is_made_last: bool) -> Parsed:
     changes = [moment for moment in (record.created, record.updated_at, record.deleted_at) if moment]
     days = changes or [moment for moment in (record.occurred or made,) if moment]
-    edited = record.updated_at or record.created
-    changed = edited or _occurred(record, made, is_made_last=is_made_last)
+    edited = [moment.day for moment in (record.created, record.updated_at) if moment]
+    changed = record.updated_at or record.created or _occurred(record, made, is_made_last=is_made_last)
     row: dict[str, Any] = {}
     for name in type(record).model_fields:
         value = getattr(record, name)
@@ -479,7 +479,7 @@ def _parsed(record: Record, made: Moment | None, *, is_made_last: bool) -> Parse
     row["created_at"] = record.created.at if record.created else None
     row["deleted_date"] = record.deleted_at.day if record.deleted_at else None
     row["changed_at"] = changed.at if changed else None
-    row["edited_date"] = edited.day if edited else None
+    row["edited_date"] = max(edited, default=None)
     return Parsed(record, row, tuple(sorted({moment.day for moment in days})))
 
 

@@ -106,9 +106,9 @@ def screen(
             users, orders, events or messages. documents: a relation of (document, source, position), read
             once; position is the order of arrival. into: the temporary table to create: (position, source,
             document, content_hash, record_id, reason, days, edited_date)
-            and `typed_columns`. An accepted document has no reason, its known days sorted, the day that it says it
-            was changed or else created on, and its columns. A rejected one has a reason, and as days the latest it
-            was known on, null where none can be read.
+            and `typed_columns`. An accepted document has no reason, its known days sorted, the latest on which it
+            was created or changed, and its columns. A rejected one has a reason, and as days the latest it was known
+            on, null where none can be read.
         rules: how values are read.
         window: leaves out documents whose days all lie outside.
         only: the typed columns to keep, all unless given; documents that need not be parsed are null then.
@@ -414,7 +414,7 @@ class _Times:
             "created_at": f"at_{model.created_field}",
             "deleted_date": "day_deleted_at",
             "changed_at": f"coalesce(at_updated_at, at_{model.created_field}, {occurred})",
-            "edited_date": f"coalesce(day_updated_at, day_{model.created_field})",
+            "edited_date": f"greatest(day_updated_at, day_{model.created_field})",
         }
 
     def _instant(self, raw: str) -> str:
