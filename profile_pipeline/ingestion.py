@@ -480,9 +480,9 @@ def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
         )
         SELECT * FROM claims WHERE id IN (SELECT id FROM claims SEMI JOIN contested USING (email))
         WINDOW versions AS (PARTITION BY id ORDER BY partition_date, changed_at NULLS FIRST, arrival)
-        -- Others of the log change nothing in who holds what.
-        QUALIFY is_new OR deleted_date IS NOT NULL OR email IS DISTINCT FROM lag(email) OVER versions
-            OR lag(deleted_date) OVER versions IS NOT NULL
+        -- Others of the log change nothing in who holds what; a new one before them may yet be rejected.
+        QUALIFY is_new OR lag(is_new) OVER versions OR deleted_date IS NOT NULL
+            OR email IS DISTINCT FROM lag(email) OVER versions OR lag(deleted_date) OVER versions IS NOT NULL
         """,
         [newest],
     ).fetchall()
