@@ -57,8 +57,8 @@ DERIVED = sorted({*TABLES} - {table.name for table in RAW_TABLES.values()} - ABO
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # A build takes seconds, most of it compiling expressions, however small the history is.
-one_build = settings(max_examples=6, deadline=None, suppress_health_check=QUIET)
-many_builds = settings(max_examples=2, deadline=None, suppress_health_check=QUIET)
+one_build = settings(max_examples=8, deadline=None, suppress_health_check=QUIET)
+many_builds = settings(max_examples=3, deadline=None, suppress_health_check=QUIET)
 
 
 @dataclass(frozen=True)

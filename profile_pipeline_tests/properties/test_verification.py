@@ -23,7 +23,7 @@ from profile_pipeline.window import Window
 from profile_pipeline_tests.histories import FIRST_DAY, Step, histories
 
 POLICY = Policy(cooldown_days=2, team_domains=("team.org",), max_rejected_share=1.0)
-few = settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+few = settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def run(subject: Settings, step: Step) -> None:
