@@ -22,15 +22,8 @@ import pyarrow as pa
 from profile_pipeline.build import days_owed
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.extraction import watermark
-from profile_pipeline.ingestion import (
-    WENT_BACK,
-    find_additions,
-    find_candidates,
-    find_rejections,
-    reject_second_holders,
-    rules_of,
-    suppress,
-)
+from profile_pipeline.ingestion import find_additions, find_candidates, rules_of, suppress
+from profile_pipeline.quarantine import WENT_BACK, find_rejections, reject_second_holders
 from profile_pipeline.records.models import MODELS
 from profile_pipeline.records.screening import Rules, screen
 from profile_pipeline.scratch import scratch_database

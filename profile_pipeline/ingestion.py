@@ -1,16 +1,16 @@
-"""From documents to the raw log: which versions are new, and what is rejected.
+"""From documents to the raw log: which versions are new.
 
-What belongs here: adding to the log the versions of some days that it does not hold, and to the quarantine what
-breaks its model, in one transaction. What does not: what a valid record is (`records/`), where documents come
-from (`sources/`), reading live ones bit by bit (`extraction.py`), and what the log means as of a day
-(`history.py`).
+What belongs here: adding to the log the versions of some days that it does not hold, in one transaction with what
+is rejected. What does not: what a valid record is (`records/`), who is rejected and how long that waits
+(`quarantine.py`), where documents come from (`sources/`), reading live ones bit by bit (`extraction.py`), and what
+the log means as of a day (`history.py`).
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 
 import duckdb
 import pyarrow as pa
@@ -26,11 +26,11 @@ from profile_pipeline.extraction import (
     stage,
     staged,
 )
+from profile_pipeline.quarantine import file_rejections, find_rejections, reject_second_holders, resolve_superseded
 from profile_pipeline.reconciliation import Deletions, find_deletions, list_present, write_tombstones
 from profile_pipeline.records.dialect import PLAIN, Dialect
-from profile_pipeline.records.holders import Claim, second_holders
 from profile_pipeline.records.models import Reading
-from profile_pipeline.records.screening import Rules, screen, typed_columns
+from profile_pipeline.records.screening import CHANGED_AT, Rules, screen, typed_columns
 from profile_pipeline.records.suppressions import Named
 from profile_pipeline.scratch import MEMORY
 from profile_pipeline.settings import Settings
@@ -46,18 +46,6 @@ SHOWN_REASONS = 20
 """Enough to see what is wrong with a batch; all of them are in the quarantine."""
 
 TEMPORARY = ("screened", "candidates", "additions", "rejections")
-
-CHANGED_AT = "CASE WHEN coalesce(edited_date <= partition_date, true) THEN changed_at END"
-"""A copy's time of change is of no version of that day: unknown, it gives way to a true one that comes late."""
-
-SUPERSEDED = "superseded"
-"""The value of `quarantine.resolution` for what has a later version in the log."""
-
-WENT_BACK = f"coalesce(resolution = '{SUPERSEDED}' AND resolution_date <= partition_date, false)"
-"""What has no later time than the version that superseded it: met again, it is what the source says now."""
-
-SECOND_HOLDER = "two live users cannot share it"
-"""How the reason ends for who claims another live user's address."""
 
 
 @dataclass(frozen=True)
@@ -250,8 +238,8 @@ def add(
     rows_in, rejected, reasons = _counted(warehouse, kind, batch)
     newest = log_sequence(warehouse)
     versions_added = append(warehouse, kind)
-    newly_quarantined = _quarantine(connection)
-    _supersede(connection, kind, newest, days)
+    newly_quarantined = file_rejections(connection)
+    resolve_superseded(connection, kind, newest, days)
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE {table}")
     return Ingested(
@@ -436,82 +424,6 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
     ).fetchall()
 
 
-def find_rejections(connection: duckdb.DuckDBPyConnection, kind: str, window: Window, filed_on: date) -> None:
-    """Rejected documents that concern the window, with the partition they are filed under.
-
-    One without a readable day concerns the window that met it first, which its entry in quarantine remembers.
-    """
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE rejections AS
-        SELECT coalesce(days[1], filed.partition_date, DATE '{filed_on}') AS partition_date,
-            '{kind}' AS kind, record_id, reason, document, content_hash, source, days[1] AS known_on, position
-        FROM screened
-        LEFT JOIN (SELECT content_hash, partition_date FROM quarantine WHERE kind = '{kind}') AS filed
-            USING (content_hash)
-        WHERE reason IS NOT NULL AND coalesce(days[1], filed.partition_date, DATE '{filed_on}')
-            BETWEEN DATE '{window.start}' AND DATE '{window.end}'
-        """
-    ).fetchall()
-
-
-def reject_second_holders(connection: duckdb.DuckDBPyConnection) -> None:
-    """Move additions that claim another live user's address to the rejections.
-
-    These are temporary tables: `additions` (partition_date, position) of documents in `screened`, and `rejections`.
-    Only users who ever claim an address that several claim are looked at one by one, with all their versions.
-    """
-    newest = connection.execute("SELECT coalesce(max(sequence), 0) FROM raw_users").fetchall()[0][0]
-    rows = connection.execute(
-        f"""
-        WITH added AS (
-            SELECT a.partition_date, {CHANGED_AT} AS changed_at, a.position, s.id, s.email, s.deleted_date
-            FROM additions AS a JOIN screened AS s USING (position)
-        ),
-        claims AS (
-            SELECT partition_date, changed_at, sequence AS arrival, id, email, deleted_date, false AS is_new
-            FROM raw_users
-            UNION ALL
-            SELECT partition_date, changed_at, position + 1 + ?, id, email, deleted_date, true FROM added
-        ),
-        contested AS (
-            SELECT email FROM claims SEMI JOIN added USING (email)
-            GROUP BY email HAVING count(DISTINCT id) > 1
-        )
-        SELECT * FROM claims WHERE id IN (SELECT id FROM claims SEMI JOIN contested USING (email))
-        WINDOW versions AS (PARTITION BY id ORDER BY partition_date, changed_at NULLS FIRST, arrival)
-        -- Others of the log change nothing in who holds what; a new one before them may yet be rejected.
-        QUALIFY is_new OR lag(is_new) OVER versions OR deleted_date IS NOT NULL
-            OR email IS DISTINCT FROM lag(email) OVER versions OR lag(deleted_date) OVER versions IS NOT NULL
-        """,
-        [newest],
-    ).fetchall()
-    second = [
-        {
-            "partition_date": claim.day,
-            "position": claim.arrival - 1 - newest,
-            "reason": f"email {claim.email} is held by user {holder} as of {claim.day}; {SECOND_HOLDER}",
-        }
-        for claim, holder in second_holders(Claim(*row) for row in rows).items()
-    ]
-    if not second:
-        return
-    connection.register("second_holders", pa.Table.from_pylist(second))
-    connection.execute(
-        """
-        INSERT INTO rejections
-        SELECT h.partition_date, 'users', s.id, h.reason, s.document, s.content_hash, s.source, h.partition_date,
-            s.position
-        FROM second_holders AS h JOIN screened AS s USING (position)
-        """
-    ).fetchall()
-    connection.execute(
-        "DELETE FROM additions "
-        "WHERE (partition_date, position) IN (SELECT partition_date, position FROM second_holders)"
-    ).fetchall()
-    connection.unregister("second_holders")
-
-
 def append(warehouse: Warehouse, kind: str) -> int:
     """Write the `additions` of `screened` documents to the log, numbered by day and arrival, and count them."""
     columns = ", ".join(f"{CHANGED_AT} AS changed_at" if name == "changed_at" else name for name in typed_columns(kind))
@@ -526,50 +438,3 @@ def append(warehouse: Warehouse, kind: str) -> int:
         """
     ).fetchall()
     return int(rows[0][0])
-
-
-def _quarantine(connection: duckdb.DuckDBPyConnection) -> int:
-    """Let rejected documents wait in quarantine, and count those that did not yet.
-
-    One that a version of its own day superseded is there again where the source went back to it.
-    """
-    ((reopened,),) = connection.execute(
-        f"""
-        UPDATE quarantine SET resolution = NULL, resolution_date = NULL
-        WHERE {WENT_BACK} AND (kind, content_hash) IN (SELECT kind, content_hash FROM rejections)
-        """
-    ).fetchall()
-    ((added,),) = connection.execute(
-        """
-        INSERT INTO quarantine BY NAME
-        SELECT * EXCLUDE (position) FROM rejections ANTI JOIN quarantine USING (kind, content_hash)
-        QUALIFY row_number() OVER (PARTITION BY content_hash ORDER BY partition_date, position) = 1
-        """
-    ).fetchall()
-    return int(reopened + added)
-
-
-def _supersede(connection: duckdb.DuckDBPyConnection, kind: str, newest: int, days: Window) -> None:
-    """Resolve what waits in quarantine of a record of which a version was added, after the entry `newest` of the log.
-
-    The source must have the document no more, and the version be of no earlier day, where that can be told. What was
-    known after the days that were looked at may still be there.
-    """
-    connection.execute(
-        f"""
-        UPDATE quarantine SET resolution = '{SUPERSEDED}', resolution_date = later.partition_date
-        FROM (
-            SELECT waiting.content_hash, min(log.partition_date) AS partition_date
-            FROM quarantine AS waiting JOIN {RAW_TABLES[kind].name} AS log
-                ON log.id = waiting.record_id AND log.partition_date >= coalesce(waiting.known_on, log.partition_date)
-            WHERE kind = '{kind}' AND resolution IS NULL AND log.sequence > {newest}
-                AND coalesce(waiting.known_on <= DATE '{days.end}', true)
-                AND waiting.content_hash NOT IN (
-                    SELECT content_hash FROM rejections UNION ALL
-                    SELECT content_hash FROM screened WHERE reason IS NOT NULL
-                )
-            GROUP BY waiting.content_hash
-        ) AS later
-        WHERE quarantine.kind = '{kind}' AND quarantine.content_hash = later.content_hash
-        """
-    ).fetchall()

@@ -2,7 +2,7 @@
 
 What belongs here: screening what waits in quarantine under today's rules, whether the log has moved on meanwhile,
 and what becomes of each document. What does not: what a valid record is (`records/`), who keeps an address that two
-users claim, and writing to the log (`ingestion.py`).
+users claim (`records/holders.py`), and writing to the log (`ingestion.py`).
 
 A document enters the log on the day of the replay only, with its own time of change: nobody knew its record on the
 days before, and what was computed for them stays true. Its row stays in quarantine, resolved, so that the table
@@ -19,14 +19,8 @@ from datetime import date, datetime, timedelta
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import start_of
-from profile_pipeline.ingestion import (
-    SECOND_HOLDER,
-    SHOWN_REASONS,
-    SUPERSEDED,
-    append,
-    reject_second_holders,
-    rules_of,
-)
+from profile_pipeline.ingestion import SHOWN_REASONS, append, rules_of
+from profile_pipeline.quarantine import SECOND_HOLDER, SUPERSEDED, reject_second_holders
 from profile_pipeline.records.dialect import PLAIN, Dialect
 from profile_pipeline.records.screening import screen
 from profile_pipeline.settings import Settings

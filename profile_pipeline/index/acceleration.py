@@ -86,13 +86,18 @@ def accelerate(table: Any) -> int:
         _make(table, name, rows)
     if VECTOR_INDEX not in wanted:
         return 0
-    if VECTOR_INDEX not in lacking:
-        try:
-            return _probes(table, _partitions(rows))
-        except PipelineError:
-            # Many users left: it has more partitions than one made now, and those who left in them.
-            _make(table, VECTOR_INDEX, rows)
-    return _probes(table, _partitions(rows))
+    partitions = _partitions(rows)
+    probes, recall = _probes(table, partitions)
+    if recall < RECALL and VECTOR_INDEX not in lacking:
+        # Many users left: it has more partitions than one made now, and those who left in them.
+        _make(table, VECTOR_INDEX, rows)
+        probes, recall = _probes(table, partitions)
+    if recall < RECALL:
+        raise PipelineError(
+            f"the new version of the index is not promoted: its partitions give {recall:.3f} of the true neighbours "
+            f"of {SAMPLED_QUERIES} samples, less than {RECALL}"
+        )
+    return probes
 
 
 def _covers_too_little(table: Any, name: str, rows: int) -> bool:
@@ -133,32 +138,24 @@ def _partitions(rows: int) -> int:
     return max(1, round(rows / PARTITION_ROWS))
 
 
-def _probes(table: Any, partitions: int) -> int:
-    """The fewest partitions, by doubling, that give the true neighbours."""
-    users, queries = _sample(table)
+def _probes(table: Any, partitions: int) -> tuple[int, float]:
+    """The fewest partitions, by doubling, that give the true neighbours, and how many of these; else all of them."""
+    queries = _sample(table)
     truth = exact_neighbours(table, queries, NEIGHBOURS)
-    probes, recall = min(8, partitions), 0.0
-    while True:
-        recall = measure_recall(table, queries, truth, probes)
-        if recall >= RECALL:
-            return probes
-        if probes == partitions:
-            raise PipelineError(
-                f"the new version of the index is not promoted: its partitions give {recall:.3f} of the true "
-                f"neighbours of {len(users)} samples, less than {RECALL}"
-            )
+    probes = min(8, partitions)
+    while (recall := measure_recall(table, queries, truth, probes)) < RECALL and probes < partitions:
         probes = min(2 * probes, partitions)
+    return probes, recall
 
 
-def _sample(table: Any) -> tuple[list[str], np.ndarray]:
+def _sample(table: Any) -> np.ndarray:
     """Queries between two profiles each, as those in words are: nearer to many than equal to one."""
     rows = table.count_rows()
     steps = [number * rows // (2 * SAMPLED_QUERIES) for number in range(2 * SAMPLED_QUERIES)]
-    found = table.take_offsets(steps).select(["user_id", "vector"]).to_arrow()
-    vectors = as_matrix(found["vector"].combine_chunks())
-    queries = vectors[:SAMPLED_QUERIES] + vectors[SAMPLED_QUERIES:]
+    vectors = as_matrix(table.take_offsets(steps).select(["vector"]).to_arrow()["vector"].combine_chunks())
+    queries: np.ndarray = vectors[:SAMPLED_QUERIES] + vectors[SAMPLED_QUERIES:]
     lengths = np.linalg.norm(queries, axis=1, keepdims=True)
-    return found["user_id"].to_pylist(), queries / np.where(lengths > 0, lengths, 1)
+    return queries / np.where(lengths > 0, lengths, 1)
 
 
 def exact_neighbours(table: Any, queries: np.ndarray, count: int) -> list[list[float]]:

@@ -1,7 +1,7 @@
 """Who holds an e-mail address when two users claim it.
 
 What belongs here: the rule by which the first holder keeps an address and a second live user is rejected.
-What does not: finding the claims (`ingestion.py`), and whose address it is for matching events
+What does not: finding the claims (`quarantine.py`), and whose address it is for matching events
 (`features/people.py`).
 """
 

@@ -50,6 +50,9 @@ EPOCH_MILLISECONDS = r"\d{12}|1\d{12}"
 
 OBJECT_ID = r'\{"\$oid":"[0-9A-Fa-f]{24}"\}'
 
+CHANGED_AT = "CASE WHEN coalesce(edited_date <= partition_date, true) THEN changed_at END"
+"""A copy's time of change is of no version of that day: unknown, it gives way to a true one that comes late."""
+
 TIME_FIELDS = ("created_at", "updated_at", "deleted_at", "date", "sent_date", "created_date")
 
 

@@ -295,12 +295,12 @@ from profile_pipeline.sources import source_for
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
 
-quarantine = ingestion._quarantine
+file_rejections = ingestion.file_rejections
 def wait_after_writing(connection):
-    quarantine(connection)
+    file_rejections(connection)
     print("written", flush=True)
     time.sleep(60)
-ingestion._quarantine = wait_after_writing
+ingestion.file_rejections = wait_after_writing
 home = Path(sys.argv[1])
 settings = Settings(home=home, source_dir=home / "source", start_date=date(2024, 1, 1))
 with open_warehouse(settings) as warehouse:

@@ -4,6 +4,7 @@ import sys
 from datetime import date
 from itertools import product
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -177,6 +178,17 @@ def test_rows_written_after_partitioning_are_found_and_a_version_that_shrinks_is
         False,
     )
     assert found(store, "person 7 likes thing7 and wine", Mode.VECTOR)[0] == "u7"
+
+
+def test_partitions_that_half_of_the_users_left_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(acceleration, "PARTITION_ROWS", 1200)
+    # Texts so alike that most partitions have to be read.
+    draw = Random(1)
+    rows = [profile(f"u{n}", " ".join(f"word{draw.randrange(300)}" for _ in range(12))) for n in range(12_000)]
+    store = IndexStore(tmp_path / "lancedb")
+    assert build(store, profiles(*rows), BagOfWords(), as_of=AS_OF).served.probes > 5
+    report = build(store, profiles(*rows[:6000]), BagOfWords(), as_of=AS_OF)
+    assert (report.promoted, report.deleted, report.served.probes) == (True, 6000, 5)
 
 
 @pytest.mark.usefixtures("small_partitions")
