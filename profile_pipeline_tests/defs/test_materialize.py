@@ -18,8 +18,8 @@ from profile_pipeline.index.embedding import Progress
 from profile_pipeline.window import Window
 from profile_pipeline_tests.deployment import Deployment, Requested
 from profile_pipeline_tests.indexing import BagOfWords
+from profile_pipeline_tests.reference_data import WORKED_EXAMPLE
 
-EXPECTED = Path(__file__).parents[3] / "shared" / "golden" / "expected.json"
 LOGS = {"raw_users", "raw_orders", "raw_events", "raw_messages"}
 DERIVED = {
     *("touched_users", "event_features", "message_features", "order_features"),
@@ -65,9 +65,7 @@ def as_json(value: Any) -> Any:
 
 
 def test_the_worked_example_comes_out_exactly(golden: Requested) -> None:
-    if not EXPECTED.is_file():
-        pytest.skip("the worked example's expected profile is not beside the repository")
-    expected = json.loads(EXPECTED.read_text())
+    expected = json.loads((WORKED_EXAMPLE / "expected.json").read_text())
     found = {row["id"]: row for row in golden.deployment.rows(f"FROM profiles_as_of(DATE '{expected['as_of']}')")}
     assert {
         key: {field: as_json(row[field]) for field in wanted}

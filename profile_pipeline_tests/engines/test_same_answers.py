@@ -19,10 +19,10 @@ from profile_pipeline_tests.engines.logs import Home, assert_equal, side_by_side
 from profile_pipeline_tests.histories import FIRST_DAY, LAST_DAY, Step, histories
 from profile_pipeline_tests.oracle import Log
 from profile_pipeline_tests.oracle_log import empty_log, ingest_naively
+from profile_pipeline_tests.reference_data import REAL, WORKED_EXAMPLE, needs_real_data
 
 pytest.importorskip("pyspark", reason="PySpark is not installed; `pip install -e '.[spark]'` installs it")
 
-SHARED = Path(__file__).parents[3] / "shared"
 HISTORIES = 100
 """Computed side by side in one go: a build on Spark takes most of a minute, however small the history is."""
 
@@ -66,13 +66,13 @@ def log_after(steps: list[Step]) -> Log:
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Both:
     window = Window(date(2024, 1, 1), date(2024, 2, 10))
-    homes = from_files(tmp_path_factory.mktemp("example"), SHARED / "golden", window)
+    homes = from_files(tmp_path_factory.mktemp("example"), WORKED_EXAMPLE, window)
     return homes.compute(window.start, window.end)
 
 
 def test_the_worked_example_comes_out_exactly(example: Both) -> None:
     assert_equal(example.spark.tables(), example.duckdb.tables())
-    expected = json.loads((SHARED / "golden" / "expected.json").read_text())
+    expected = json.loads((WORKED_EXAMPLE / "expected.json").read_text())
     rows = example.spark.rows(f"profiles_as_of('{expected['as_of']}')")
     found = {row["id"]: json.loads(json.dumps(row, default=str)) for row in rows}
     for profile in expected["profiles"]:
@@ -92,8 +92,9 @@ def test_reading_as_of_a_day_is_the_same_in_spark(example: Both, day: date) -> N
             assert in_spark == in_duckdb
 
 
+@needs_real_data
 def test_a_year_of_openjs_is_the_same(tmp_path: Path) -> None:
-    homes = from_files(tmp_path, SHARED / "real" / "openjs", Window(date(2018, 10, 22), date(2020, 12, 31)))
+    homes = from_files(tmp_path, REAL / "openjs", Window(date(2018, 10, 22), date(2020, 12, 31)))
     homes.compute(date(2020, 1, 1), date(2020, 12, 31))
     found = homes.spark.tables()
     assert len(found["user_profiles"]) > 200

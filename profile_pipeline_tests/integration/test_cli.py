@@ -26,8 +26,8 @@ from profile_pipeline.settings import Settings
 from profile_pipeline.tables import CLOCK_FIELDS, USER_PROFILES
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline_tests.indexing import BagOfWords
+from profile_pipeline_tests.reference_data import WORKED_EXAMPLE
 
-EXPECTED = Path(__file__).parents[3] / "shared" / "golden" / "expected.json"
 COMMAND = str(Path(sys.executable).with_name("profile-pipeline"))
 LAST_DAY = "2024-02-10"
 
@@ -172,11 +172,9 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
 
 
 def test_the_profile_of_the_worked_example_comes_out_exactly(terminal: Terminal) -> None:
-    if not EXPECTED.is_file():
-        pytest.skip("the worked example's expected profile is not beside the repository")
     told = terminal.run("profiles", "--as-of", LAST_DAY, "--format", "json")
     assert (told.code, told.err) == (0, "")
-    expected = json.loads(EXPECTED.read_text())["profiles"][0]
+    expected = json.loads((WORKED_EXAMPLE / "expected.json").read_text())["profiles"][0]
     profile = next(profile for profile in json.loads(told.out) if profile["id"] == "user_001")
     assert {name: profile[name] for name in expected} == expected
 

@@ -20,8 +20,8 @@ from profile_pipeline.sources import source_for
 from profile_pipeline.tables import RAW_TABLES
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window
+from profile_pipeline_tests.reference_data import REAL, WORKED_EXAMPLE, needs_real_data
 
-SHARED = Path(__file__).parents[3] / "shared"
 JANUARY = Window(date(2024, 1, 1), date(2024, 1, 31))
 ANN = {"id": "u1", "email": "a@x.y", "created_at": "2024-01-02"}
 LATEST_OF_ITS_DAY = f"""
@@ -73,24 +73,32 @@ def day(number: int) -> date:
 @pytest.mark.parametrize(
     ("folder", "window", "counts"),
     [
-        ("golden", Window(day(1), date(2024, 2, 10)), {"users": 1, "orders": 2, "events": 3, "messages": 2}),
-        ("real/cdnow", Window(date(1997, 1, 1), date(1998, 6, 30)), {"users": 2357, "orders": 6919}),
-        ("real/openjs", Window(date(2018, 10, 22), date(2025, 9, 30)), {"users": 143, "events": 210}),
+        (WORKED_EXAMPLE, Window(day(1), date(2024, 2, 10)), {"users": 1, "orders": 2, "events": 3, "messages": 2}),
+        pytest.param(
+            REAL / "cdnow",
+            Window(date(1997, 1, 1), date(1998, 6, 30)),
+            {"users": 2357, "orders": 6919},
+            marks=needs_real_data,
+        ),
+        pytest.param(
+            REAL / "openjs",
+            Window(date(2018, 10, 22), date(2025, 9, 30)),
+            {"users": 143, "events": 210},
+            marks=needs_real_data,
+        ),
     ],
 )
-def test_shared_data_is_ingested_without_loss(
-    tmp_path: Path, folder: str, window: Window, counts: dict[str, int]
+def test_data_of_others_are_ingested_without_loss(
+    tmp_path: Path, folder: Path, window: Window, counts: dict[str, int]
 ) -> None:
-    if not SHARED.is_dir():
-        pytest.skip("../shared is not there")
-    settings = Settings(home=tmp_path, source_dir=SHARED / folder, start_date=window.start)
+    settings = Settings(home=tmp_path, source_dir=folder, start_date=window.start)
     with open_warehouse(settings) as warehouse:
         for kind, table in RAW_TABLES.items():
             done = ingest(warehouse, source_for(kind, settings), kind, window, settings)
             count = counts.get(kind, 0)
             assert (done.rows_in, done.rejected, done.is_source_missing) == (count, 0, kind not in counts)
             assert warehouse.scalar(f"SELECT count(DISTINCT id) FROM {table.name}") == count
-        if folder == "real/cdnow":
+        if folder.name == "cdnow":
             total = warehouse.connection.execute("SELECT sum(amount)::VARCHAR FROM raw_orders").fetchall()
             assert total == [("244091.94",)]
 

@@ -32,10 +32,10 @@ from profile_pipeline.window import Window
 from profile_pipeline_tests.histories import FIRST_DAY, LAST_DAY, USERS, Document, Documents, Step, histories
 from profile_pipeline_tests.memory_warehouse import fresh_warehouse
 from profile_pipeline_tests.oracle_log import moment
+from profile_pipeline_tests.reference_data import WORKED_EXAMPLE
 from profile_pipeline_tests.servers.airtable import AirtableServer, airtable_server
 from profile_pipeline_tests.servers.mongodb import Server, mongodb_server
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 POLICY = Policy(cooldown_days=2, team_domains=("team.org",), max_rejected_share=1.0)
 RESULTS = ("user_profiles", "user_summaries", "messaging_decisions")
 OWN = ("document", "content_hash", "source", "sequence")
@@ -369,12 +369,11 @@ def test_as_a_range_the_profiles_are_the_same(mongodb: Mongo, steps: list[Step],
 def test_the_worked_example_comes_out_exactly_through_mongodb_and_airtable(
     mongodb: Mongo, tmp_path: Path, style: Style
 ) -> None:
-    if not GOLDEN.is_dir():
-        pytest.skip("the worked example is not beside the repository")
-    expected = json.loads((GOLDEN / "expected.json").read_text())
+    expected = json.loads((WORKED_EXAMPLE / "expected.json").read_text())
     as_of = date.fromisoformat(expected["as_of"])
     documents = {
-        kind: [json.loads(line) for line in (GOLDEN / f"{kind}.jsonl").read_text().splitlines()] for kind in RAW_TABLES
+        kind: [json.loads(line) for line in (WORKED_EXAMPLE / f"{kind}.jsonl").read_text().splitlines()]
+        for kind in RAW_TABLES
     }
     with (
         airtable_server(tables={"messages": TYPES}, rate=None) as airtable,

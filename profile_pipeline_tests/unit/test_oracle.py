@@ -27,8 +27,8 @@ from profile_pipeline_tests.oracle import (
 )
 from profile_pipeline_tests.oracle_log import empty_log, ingest_naively, log_of
 from profile_pipeline_tests.oracle_summary import summary
+from profile_pipeline_tests.reference_data import REAL, WORKED_EXAMPLE, needs_real_data
 
-SHARED = Path(__file__).parents[3] / "shared"
 POLICY = Policy()
 FIRST = date(2024, 1, 1)
 
@@ -80,9 +80,8 @@ def plain(value: Any) -> Any:
 
 
 def test_every_field_of_the_worked_example_comes_out() -> None:
-    folder = SHARED / "golden"
-    log = log_of(read_folder(folder), FIRST, date(2024, 12, 31))
-    expected = json.loads((folder / "expected.json").read_text())
+    log = log_of(read_folder(WORKED_EXAMPLE), FIRST, date(2024, 12, 31))
+    expected = json.loads((WORKED_EXAMPLE / "expected.json").read_text())
     computed = profiles(log, date.fromisoformat(expected["as_of"]), POLICY)
     for wanted in expected["profiles"]:
         profile = computed[wanted["id"]]
@@ -115,8 +114,9 @@ def test_pairs_of_the_southern_women_are_those_published(threshold: int, pairs: 
     assert sum(profile["number_of_events_attended"] for profile in computed.values()) == 89
 
 
+@needs_real_data
 def test_a_council_s_attendance_and_friends_are_those_computed_elsewhere() -> None:
-    folder = SHARED / "real" / "openjs"
+    folder = REAL / "openjs"
     documents = read_folder(folder)
     expected = json.loads((folder / "expected.json").read_text())
     day = date.fromisoformat(expected["totals"]["last"])

@@ -24,10 +24,10 @@ from profile_pipeline.sample.story import stamp
 from profile_pipeline_tests.oracle import profiles
 from profile_pipeline_tests.oracle_log import log_of
 from profile_pipeline_tests.oracle_summary import summary
+from profile_pipeline_tests.reference_data import WORKED_EXAMPLE
 
 KINDS = ("users", "events", "orders", "messages")
 COMMITTED = Path(__file__).parents[2] / "data" / "sample"
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 UTC_ZONE = ZoneInfo("UTC")
 FIRST_PARTITION = date(2024, 1, 1)
 GOLDEN_ADDRESSES = {
@@ -113,9 +113,7 @@ def test_the_committed_sample_is_small() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_file_starts_with_the_lines_of_the_worked_example(story: Path, kind: str) -> None:
-    if not GOLDEN.is_dir():
-        pytest.skip("the worked example's files are not there")
-    golden = (GOLDEN / f"{kind}.jsonl").read_text(encoding="utf-8").splitlines()
+    golden = (WORKED_EXAMPLE / f"{kind}.jsonl").read_text(encoding="utf-8").splitlines()
 
     assert lines(story, kind)[: len(golden)] == golden
 
@@ -131,9 +129,7 @@ def test_nobody_else_touches_the_worked_example(story: Path) -> None:
 
 
 def test_the_worked_example_s_profile_comes_out_of_the_sample(story: Path) -> None:
-    if not GOLDEN.is_dir():
-        pytest.skip("the worked example's files are not there")
-    expected = json.loads((GOLDEN / "expected.json").read_text())
+    expected = json.loads((WORKED_EXAMPLE / "expected.json").read_text())
     documents = {
         kind: [plain_keys(json.loads(line)) for line in lines(story, kind) if not verdict(kind, line)] for kind in KINDS
     }
