@@ -12,7 +12,7 @@ QUIETLY := -qq --no-input --disable-pip-version-check
 export DAGSTER_HOME := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check format lint types definitions bench bench-quick lock clean
+.PHONY: help demo ui test test-spark check format lint types definitions bench bench-quick lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,7 +23,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' cannot create a virtual environment; install its venv module (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "Installing into .venv; this takes some minutes, once." >&2
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install $(QUIETLY) -r requirements.lock
+	@$(BIN)/python -m pip install $(QUIETLY) --no-compile -r requirements.lock
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # on all cores; some packages ship templates that are no code
 	@$(BIN)/python -m pip install $(QUIETLY) --no-build-isolation --no-deps -e .
 	@touch $@
 
@@ -37,6 +38,10 @@ ui: $(INSTALLED) ## Serve Dagster's UI with its schedule and sensors
 # A process for each core, and each file in one of them, because its tests share what takes long to build.
 test: $(INSTALLED) ## Run the tests with their coverage
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-spark: $(INSTALLED) ## Install PySpark, too, and compare its answers with DuckDB's; needs Java 17
+	@$(BIN)/python -m pip install $(QUIETLY) --no-build-isolation -c requirements.lock -e '.[spark]'
+	@$(BIN)/python -m pytest profile_pipeline_tests/engines
 
 check: format lint types definitions ## Check format, lint, types and definitions
 

@@ -7,10 +7,10 @@ anything that opens what a setting names. Nothing else in the package reads a se
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AliasChoices, ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from profile_pipeline.errors import PipelineError
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     timezone: str = Field("UTC", description="The business time zone, in which a day is a calendar day.")
     embedding_model: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2",
-        validation_alias=AliasChoices("EMBEDDING_MODEL", "embedding_model"),
+        validation_alias="EMBEDDING_MODEL",
         description="A sentence-transformers model: a name or a folder.",
     )
     reranker: str | None = Field(
@@ -58,58 +58,58 @@ class Settings(BaseSettings):
     )
     mongodb_uri: SecretStr | None = Field(
         None,
-        validation_alias=AliasChoices("MONGODB_URI", "mongodb_uri"),
+        validation_alias="MONGODB_URI",
         description="Takes users, orders and events from MongoDB instead of files.",
     )
     mongodb_database: str | None = Field(
         None,
-        validation_alias=AliasChoices("MONGODB_DATABASE", "mongodb_database"),
+        validation_alias="MONGODB_DATABASE",
         description="The database; by default the one that MONGODB_URI names.",
     )
     mongodb_collections: dict[MongoKind, str] = Field(
         {},
-        validation_alias=AliasChoices("MONGODB_COLLECTIONS", "mongodb_collections"),
+        validation_alias="MONGODB_COLLECTIONS",
         description="Collections that are not named as their kind of record, as JSON by kind.",
     )
     mongodb_fields: dict[MongoKind, dict[str, str]] = Field(
         {},
-        validation_alias=AliasChoices("MONGODB_FIELDS", "mongodb_fields"),
+        validation_alias="MONGODB_FIELDS",
         description="Fields that a collection calls otherwise, as JSON by kind and field; dots lead inwards.",
     )
     mongodb_change_streams: bool = Field(
         False,
-        validation_alias=AliasChoices("MONGODB_CHANGE_STREAMS", "mongodb_change_streams"),
+        validation_alias="MONGODB_CHANGE_STREAMS",
         description="Lets a change stream wake the sensor early; needs a replica set.",
     )
     airtable_api_key: SecretStr | None = Field(
         None,
-        validation_alias=AliasChoices("AIRTABLE_API_KEY", "airtable_api_key"),
+        validation_alias="AIRTABLE_API_KEY",
         description="Takes messages from Airtable instead of files.",
     )
     airtable_base_id: str | None = Field(
         None,
-        validation_alias=AliasChoices("AIRTABLE_BASE_ID", "airtable_base_id"),
+        validation_alias="AIRTABLE_BASE_ID",
         description="The base with the table of messages.",
     )
     airtable_messages_table: str = Field(
         "messages",
-        validation_alias=AliasChoices("AIRTABLE_MESSAGES_TABLE", "airtable_messages_table"),
+        validation_alias="AIRTABLE_MESSAGES_TABLE",
         description="The table of messages, by name or id.",
     )
     airtable_fields: dict[str, str] = Field(
         {},
-        validation_alias=AliasChoices("AIRTABLE_FIELDS", "airtable_fields"),
+        validation_alias="AIRTABLE_FIELDS",
         description="Fields that the table calls otherwise, as JSON by field: all by name, or all by id.",
     )
     airtable_monthly_calls: int = Field(
         1000,
         ge=1,
-        validation_alias=AliasChoices("AIRTABLE_MONTHLY_CALLS", "airtable_monthly_calls"),
+        validation_alias="AIRTABLE_MONTHLY_CALLS",
         description="Calls that the plan allows a month; 1000 is that of the free one.",
     )
     airtable_api_url: str = Field(
         "https://api.airtable.com",
-        validation_alias=AliasChoices("AIRTABLE_API_URL", "airtable_api_url"),
+        validation_alias="AIRTABLE_API_URL",
         description="Where Airtable's API is, for those who reach it through a proxy.",
     )
     overlap_minutes: int = Field(
@@ -184,6 +184,12 @@ class Settings(BaseSettings):
         return self.home / "erasure"
 
 
+SECRETS = {
+    field.validation_alias for field in Settings.model_fields.values() if SecretStr in get_args(field.annotation)
+}
+"""Variables whose value no message shows."""
+
+
 def load_settings() -> Settings:
     """Read the environment and `.env` in the working folder.
 
@@ -195,18 +201,15 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = _variable(tuple(str(part) for part in first["loc"]))
-        given = first["input"]
-        if "KEY" in variable or "URI" in variable:
+        variable, given = _variable(tuple(str(part) for part in first["loc"])), first["input"]
+        shown = f" is {given!r}" if isinstance(given, str) else ""
+        if variable in SECRETS:
             shown = " is not usable"
-        else:
-            shown = f" is {given!r}" if isinstance(given, str) else ""
         raise PipelineError(f"{variable}{shown}: {first['msg'].removeprefix('Value error, ')}") from None
     except SettingsError as error:
         # Its message names the field alone, and its cause what is wrong with the JSON.
         field = next(name for name in Settings.model_fields if f'"{name}"' in str(error))
-        alias = Settings.model_fields[field].validation_alias
-        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else _variable((field,))
+        variable = _variable((str(Settings.model_fields[field].validation_alias or field),))
         raise PipelineError(f"{variable} is not JSON ({error.__cause__}); README.md shows how it is written") from None
 
 

@@ -1,4 +1,5 @@
-"""The README is true: its commands run and print what it shows, its queries and files are there, nothing is left out.
+"""The README and the pages that it leads to are true: their commands run and print what they show, their queries and
+files are there, nothing is left out.
 
 Not run here: `make`, which continuous integration runs itself, `dg`, whose job and options are looked up, and the
 demo, which has tests of its own.
@@ -33,7 +34,18 @@ from profile_pipeline_tests.unit.test_project_files import variables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+LIVE_SOURCES = (ROOT / "docs" / "live-sources.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
+GUIDE = "\n".join([README, LIVE_SOURCES, SETTINGS])
+"""Whose commands are run here; what `docs/spark.md` shows needs Java, and `docs/benchmarks.md` hours."""
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "data" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *DECISIONS,
+]
 
 DIMENSION = 384
 """That of the default model."""
@@ -43,7 +55,7 @@ def blocks(language: str) -> list[str]:
     """The fenced blocks of a language, without the indentation of a list around them."""
     return [
         re.sub(f"^{indent}", "", block, flags=re.MULTILINE)
-        for indent, block in re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+        for indent, block in re.findall(rf"^( *)```{language}\n(.*?)^ *```$", GUIDE, re.MULTILINE | re.DOTALL)
     ]
 
 
@@ -110,7 +122,7 @@ def test_each_command_runs_and_prints_what_is_shown(
         command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    # The README leaves out lines, as `…`, and columns on the right.
+    # The pages leave out lines, as `…`, and columns on the right.
     lines = [words(line) for line in done.stdout.splitlines()]
     shown = [words(line) for line in printed if line != "…"]
     assert [start for start in shown if not any(line.startswith(start) for line in lines)] == []
@@ -143,7 +155,7 @@ def test_what_is_launched_and_switched_on_exists() -> None:
     jobs = {job.name for job in definitions.jobs or []}
     assert {name for command in LAUNCHES for name in re.findall(r"--job (\w+)", command)} <= jobs
     assert LAUNCHES
-    named = set(re.findall(r"`(\w+_(?:sensor|schedule))`", README))
+    named = set(re.findall(r"`(\w+_(?:sensor|schedule))`", GUIDE))
     assert named == {each.name for each in [*(definitions.sensors or []), *(definitions.schedules or [])]}
 
 
@@ -152,20 +164,32 @@ def test_the_table_of_settings_names_each_variable_with_its_default(
 ) -> None:
     for variable in variables():
         monkeypatch.delenv(variable, raising=False)
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^|`]*?)`? ?\|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^|`]*?)`? ?\|", SETTINGS, re.MULTILINE))
     assert rows.keys() == variables()
     shown = tmp_path / ".env"
     shown.write_text("".join(f"{name}={default}\n" for name, default in rows.items()))
     assert Settings(_env_file=shown) == Settings(_env_file=None)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *DECISIONS], ids=lambda page: page.name)
-def test_each_file_that_a_page_names_exists(page: Path) -> None:
+def heading_links(page: Path) -> set[str]:
+    """What the headings of a page are called in links to them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_file_and_heading_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     paths = set(re.findall(r"`((?:profile_pipeline(?:_tests)?|docs|bench|\.ci)/[\w./-]*)`", text))
-    links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")}
+    links = {tuple(link.partition("#")[::2]) for link in re.findall(r"\]\((?!http)([^)]+)\)", text)}
     missing = {path for path in paths if not (ROOT / path).exists()}
-    assert missing | {link for link in links if not (page.parent / link).exists()} == set()
+    missing |= {link for link, _ in links if not (page.parent / link).exists()}
+    missing |= {
+        f"{link}#{heading}"
+        for link, heading in links
+        if heading and link not in missing and heading not in heading_links(page.parent / link if link else page)
+    }
+    assert missing == set()
 
 
 def test_decisions_are_numbered_without_gaps() -> None:

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pydantic import AliasChoices
 
 from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings
@@ -35,8 +34,8 @@ def example_lines() -> list[str]:
 def variables() -> set[str]:
     names = {f"PROFILE_PIPELINE_POLICY__{name}".upper() for name in Policy.model_fields}
     for name, field in Settings.model_fields.items():
-        if isinstance(field.validation_alias, AliasChoices):
-            names.add(str(field.validation_alias.choices[0]))
+        if isinstance(field.validation_alias, str):
+            names.add(field.validation_alias)
         elif name != "policy":
             names.add(f"PROFILE_PIPELINE_{name}".upper())
     return names
