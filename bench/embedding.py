@@ -16,6 +16,7 @@ from bench.suite import LAST_DAY, Bench
 from bench.table import Row, compared
 from bench.vectors import ClusteredEmbedder
 from profile_pipeline import build as pipeline
+from profile_pipeline.computed_days import has_profiles
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder, model_folder
 from profile_pipeline.indexing import profile_index
 from profile_pipeline.warehouse import open_warehouse
@@ -74,7 +75,7 @@ def home_with_summaries(bench: Bench) -> Path:
     """The warehouse of the last day, with profiles and their summaries."""
     home = day_home_with_profiles(bench)
     with open_warehouse(settings_of(home), read_only=True) as warehouse:
-        is_complete = warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete")
+        is_complete = has_profiles(warehouse)
     if not is_complete:
         # From the beginning, because another comparison may have repeated the profiles.
         measured(computed, {"home": home, "day": LAST_DAY})

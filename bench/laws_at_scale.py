@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from profile_pipeline import build
+from profile_pipeline.computed_days import days_owed
 from profile_pipeline.policy import Policy
 from profile_pipeline.sample import bulk
 from profile_pipeline.settings import Settings
@@ -123,7 +124,7 @@ def night(warehouse: Warehouse, settings: Settings, day: date, first: date, *, p
     read = Window(max(first, day - timedelta(days=LATEST)), day)
     for kind in RAW_TABLES:
         build.raw(warehouse, settings, read, kind)
-    owed = build.days_owed(warehouse) if pays else []
+    owed = days_owed(warehouse) if pays else []
     compute(warehouse, settings, Window(min([*owed, day]), day))
 
 
@@ -187,7 +188,7 @@ def incrementally(settings: Settings, club: Club, window: Window, figures: dict[
                 nights.append(seconds)
             else:
                 figures["first day"] = round(seconds, 1)
-        owed = build.days_owed(warehouse)
+        owed = days_owed(warehouse)
         figures["days owed in the end"] = len(owed)
         if owed:
             compute(warehouse, settings, Window(owed[0], window.end))

@@ -74,10 +74,13 @@ def compared(
     """A row for two ways that were measured.
 
     Args:
-        what, users, target, note: as in `Row`.
+        what: was done, as in `Row`.
+        users: how many users the data has.
         ours: of the pipeline.
         rival: the other's name.
         theirs: of the other.
+        target: in words.
+        note: what else belongs to the figure.
         most: the largest ratio that meets the target; none where it is not met by a ratio, or not at this size.
     """
     ratio = ours.seconds / theirs.seconds
@@ -145,11 +148,15 @@ def markdown(rows: list[Row]) -> str:
 
 def _figures(seconds: float | None, cpu_seconds: float | None, peak_mb: float | None) -> str:
     parts = [
-        (seconds, "{:,.2f} s"),
-        (cpu_seconds, "{:,.2f} s of CPU"),
-        (peak_mb, "{:,.0f} MB"),
+        None if seconds is None else _time(seconds),
+        None if cpu_seconds is None else f"{_time(cpu_seconds)} of CPU",
+        None if peak_mb is None else f"{peak_mb:,.0f} MB",
     ]
-    return ", ".join(form.format(value) for value, form in parts if value is not None)
+    return ", ".join(part for part in parts if part)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:,.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.1f} ms"
 
 
 def write(rows: list[Row], path: Path) -> None:

@@ -12,15 +12,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
-import ibis
 import ibis.expr.types as ir
 from ibis import _
 
 from profile_pipeline import features, profiles
 from profile_pipeline.code import CODE
+from profile_pipeline.computed_days import note_begun, note_written, owe_after
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import ReadingProgress
 from profile_pipeline.history import as_of_join, holding_from, versions, with_past
@@ -71,15 +71,13 @@ def touched_users(warehouse: Warehouse, settings: Settings, window: Window) -> C
     """Find whom the window's records touch, and note up to which entry of the log they were looked at."""
     sequence = log_sequence(warehouse)
     logs = {kind: log_of(warehouse, kind) for kind in RAW_TABLES}
-    rows_in = sum(rows_of_day(warehouse, table.name, window) for table in RAW_TABLES.values())
-    if rows_in <= FEW * sum(rows_of(warehouse, table.name) for table in RAW_TABLES.values()):
+    rows_in = sum(rows_in_window(warehouse, table.name, window) for table in RAW_TABLES.values())
+    if rows_in <= NARROWED_BELOW * sum(rows_of(warehouse, table.name) for table in RAW_TABLES.values()):
         logs = features.concerning_days(**logs, window=window)
     known = {kind: versions(log, window.end) for kind, log in logs.items()}
     touched = features.touched_users(**known, window=window, policy=settings.policy)
     written = warehouse.replace("touched_users", touched, window)
-    days = ibis.literal([*window], "array<date>").unnest().name("partition_date").as_table()
-    follows = {"log_sequence": sequence, "missing_tables": [*PROFILE_TABLES], "is_complete": False}
-    warehouse.replace("computed_days", days.mutate(**follows), window)
+    note_begun(warehouse, window, sequence)
     return Computed(rows_in, written)
 
 
@@ -87,7 +85,7 @@ def event_features(warehouse: Warehouse, settings: Settings, window: Window) -> 
     """Compute event features of the touched users."""
     touched = in_window(warehouse, "touched_users", window)
     logs = {"users": log_of(warehouse, "users"), "events": features.with_participant_count(log_of(warehouse, "events"))}
-    if rows_of_day(warehouse, "touched_users", window) <= FEW * rows_of(warehouse, "raw_users"):
+    if rows_in_window(warehouse, "touched_users", window) <= NARROWED_BELOW * rows_of(warehouse, "raw_users"):
         logs = features.concerning_users(touched, **logs, policy=settings.policy)
     known = {kind: versions(log, window.end) for kind, log in logs.items()}
     known["events"] = holding_from(known["events"], window.start)
@@ -138,11 +136,11 @@ def user_profiles(warehouse: Warehouse, settings: Settings, window: Window) -> C
     # The order in which the rows are joined is that in which the fewest are held at once.
     with warehouse.tuned(disabled_optimizers="join_order"):
         computed = _replace(
-            warehouse, "user_profiles", rows, window, in_order=True, on_change=lambda: _owe_later(warehouse, window)
+            warehouse, "user_profiles", rows, window, in_order=True, on_change=lambda: owe_after(warehouse, window.end)
         )
     with warehouse.transaction():
         renew_macros(warehouse.connection, settings.policy, CODE)
-    _note_written(warehouse, "user_profiles", window)
+    note_written(warehouse, "user_profiles", window)
     return computed
 
 
@@ -150,7 +148,7 @@ def user_summaries(warehouse: Warehouse, settings: Settings, window: Window) -> 
     """Write the touched users' summaries, tags and indexed texts."""
     rows = summaries_of(in_window(warehouse, "user_profiles", window), settings.policy)
     computed = _replace(warehouse, "user_summaries", rows, window, reads="user_profiles", in_order=True)
-    _note_written(warehouse, "user_summaries", window)
+    note_written(warehouse, "user_summaries", window)
     return computed
 
 
@@ -165,16 +163,13 @@ def messaging_decisions(warehouse: Warehouse, settings: Settings, window: Window
         reads="user_profiles",
     )
     exported = export_decisions(warehouse, settings.exports_path, window.end)
-    _note_written(warehouse, "messaging_decisions", window)
+    note_written(warehouse, "messaging_decisions", window)
     return Computed(computed.rows_in, computed.written, exported)
 
 
-FEW = 0.05
-"""The share of the logs' rows up to which narrowing the logs to what concerns a window takes less than looking at all;
-of event features, touched users and days as a share of the log of users."""
-
-PROFILE_TABLES = ("user_profiles", "user_summaries", "messaging_decisions")
-"""What has to be written, after its touched users were found, before a day counts as computed."""
+NARROWED_BELOW = 0.05
+"""If a window concerns at most this share of the rows, the logs are narrowed to it first; above, narrowing costs more
+than it saves. Event features compare touched users and days with the log of users."""
 
 RAW_STEPS = {f"raw_{kind}": kind for kind in RAW_TABLES}
 """Asset name of each log to its kind of record."""
@@ -242,64 +237,6 @@ def deleted_too_many(name: str, ingested: Ingested, settings: Settings) -> str |
     )
 
 
-def days_owed(warehouse: Warehouse) -> list[date]:
-    """The days whose stored profiles do not follow from the log as it is now, in order.
-
-    A day owes a recompute when the log of that day or of an earlier one gained versions since, when profiles of an
-    earlier one changed since, when its run was broken off, or when it was left out between days that were computed.
-    """
-    newest = " UNION ALL ".join(
-        f"SELECT partition_date, max(sequence) AS sequence FROM {table.name} GROUP BY 1"
-        for table in RAW_TABLES.values()
-    )
-    rows = warehouse.connection.execute(
-        f"""
-        WITH span AS (
-            SELECT unnest(generate_series(min(partition_date), max(partition_date), INTERVAL 1 DAY))::DATE AS day
-            FROM computed_days
-        ),
-        newest AS (
-            SELECT greatest(partition_date, (SELECT min(day) FROM span)) AS day, sequence FROM ({newest})
-        ),
-        gained AS (
-            SELECT day, max(max(sequence)) OVER (ORDER BY day) AS sequence
-            FROM span LEFT JOIN newest USING (day) GROUP BY day
-        )
-        SELECT day FROM gained LEFT JOIN computed_days AS computed ON computed.partition_date = day
-        WHERE NOT coalesce(is_complete, false) OR gained.sequence > computed.log_sequence
-        ORDER BY day
-        """
-    ).fetchall()
-    return [day for (day,) in rows]
-
-
-def days_left_out(warehouse: Warehouse) -> Window | None:
-    """The days from the log's first to the one before the first that was computed, if that is later.
-
-    Of whoever was touched on these days only, there are no profiles.
-    """
-    firsts = " UNION ALL ".join(f"SELECT min(partition_date) AS day FROM {table.name}" for table in RAW_TABLES.values())
-    ((first, computed),) = warehouse.connection.execute(
-        f"SELECT (SELECT min(day) FROM ({firsts})), (SELECT min(partition_date) FROM computed_days)"
-    ).fetchall()
-    if first is None or computed is None or first >= computed:
-        return None
-    return Window(first, computed - timedelta(days=1))
-
-
-def last_computed_day(warehouse: Warehouse) -> date:
-    """The latest day with profiles.
-
-    Raises:
-        PipelineError: there is none.
-    """
-    rows = warehouse.connection.execute("SELECT max(partition_date) FROM computed_days WHERE is_complete").fetchall()
-    if rows[0][0] is None:
-        raise PipelineError("the warehouse holds no profiles yet; run `profile-pipeline build` first")
-    day: date = rows[0][0]
-    return day
-
-
 def log_of(warehouse: Warehouse, kind: str) -> ir.Table:
     """The log of a kind of record."""
     return warehouse.engine_table(RAW_TABLES[kind].name)
@@ -333,7 +270,7 @@ def rows_of(warehouse: Warehouse, name: str) -> int:
     return warehouse.scalar(f"SELECT count(*) FROM {name}")
 
 
-def rows_of_day(warehouse: Warehouse, name: str, window: Window) -> int:
+def rows_in_window(warehouse: Warehouse, name: str, window: Window) -> int:
     """How many rows a table holds in the window."""
     return warehouse.scalar(
         f"SELECT count(*) FROM {name} WHERE partition_date BETWEEN ? AND ?", window.start, window.end
@@ -365,27 +302,6 @@ def _replacing(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _note_written(warehouse: Warehouse, name: str, window: Window) -> None:
-    """Note that a table of profiles follows from the touched users of the window's days."""
-    with warehouse.transaction():
-        warehouse.connection.execute(
-            """
-            UPDATE computed_days SET
-                missing_tables = list_filter(missing_tables, missing -> missing <> $name),
-                is_complete = len(list_filter(missing_tables, missing -> missing <> $name)) = 0
-            WHERE partition_date BETWEEN $start AND $end
-            """,
-            {"name": name, "start": window.start, "end": window.end},
-        ).fetchall()
-
-
-def _owe_later(warehouse: Warehouse, window: Window) -> None:
-    """Let computed days after the window owe a recompute: their decisions follow from its profiles, too."""
-    warehouse.connection.execute(
-        "UPDATE computed_days SET log_sequence = 0 WHERE partition_date > ?", [window.end]
-    ).fetchall()
-
-
 def _replace(
     warehouse: Warehouse,
     name: str,
@@ -397,4 +313,4 @@ def _replace(
     on_change: Callable[[], None] = lambda: None,
 ) -> Computed:
     written = warehouse.replace(name, rows, window, in_order=in_order, on_change=on_change)
-    return Computed(rows_of_day(warehouse, reads, window), written)
+    return Computed(rows_in_window(warehouse, reads, window), written)

@@ -6,7 +6,8 @@ asked and whether it stops a run (`defs/`).
 
 from dataclasses import dataclass
 
-from profile_pipeline.history import LATEST_FIRST
+from profile_pipeline.history import IS_LATEST
+from profile_pipeline.policy import MAX_SCORE
 from profile_pipeline.warehouse import Warehouse
 
 
@@ -31,7 +32,7 @@ class Check:
 
 LATEST_USERS = f"""
     SELECT * FROM raw_users
-    QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
+    QUALIFY {IS_LATEST}
 """
 
 CHECKS = [
@@ -89,8 +90,8 @@ CHECKS = [
     Check(
         name="personalization_scores_are_within_0_to_100",
         asset="user_profiles",
-        meaning="Ten fields and six events give 0 to 100; anything else is a fault that would reach people.",
-        broken="SELECT id FROM user_profiles WHERE personalization_score NOT BETWEEN 0 AND 100",
+        meaning="A score is a share of 100, as points are capped; anything else is a fault that reaches people.",
+        broken=f"SELECT id FROM user_profiles WHERE personalization_score NOT BETWEEN 0 AND {MAX_SCORE}",
         blocking=True,
     ),
     Check(

@@ -19,7 +19,7 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from profile_pipeline.build import days_owed
+from profile_pipeline.computed_days import days_owed
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.extraction import watermark
 from profile_pipeline.ingestion import find_additions, find_candidates, rules_of, suppress
@@ -158,7 +158,9 @@ def pending_days(
     on which no profile depends.
 
     Args:
-        source: what is read. kind: users, orders, events or messages. span: the time of interest.
+        source: what is read.
+        kind: users, orders, events or messages.
+        span: the time of interest.
         settings: where the warehouse is, and how documents are read.
         last_day: the last day that may be run.
         patience: how long reading may take.
@@ -231,7 +233,7 @@ def days_of_files(source: FileSource, kind: str, settings: Settings, *, last_day
         PipelineError: the folder or a file cannot be read.
     """
     days, rules = Window(settings.start_date, last_day), rules_of(settings)
-    documents = source.read(kind, days)
+    documents = source.read(kind)
     with scratch_database() as connection:
         connection.register("documents", documents.reader())
         # Whoever was erased is looked for in whole documents.

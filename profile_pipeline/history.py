@@ -22,6 +22,9 @@ FOREVER = date(9999, 12, 31)
 LATEST_FIRST = "partition_date DESC, changed_at DESC NULLS LAST, sequence DESC"
 """Which version of a record is its latest, for what looks it up in DuckDB; `versions` has the same order."""
 
+IS_LATEST = f"row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1"
+"""Picks the latest version of each record, after QUALIFY."""
+
 
 def versions(log: ir.Table, through: date) -> ir.Table:
     """The validity of each version of each record, as far as it was known by the end of a day.

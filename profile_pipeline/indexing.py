@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from ibis import _
 
-from profile_pipeline.build import last_computed_day
+from profile_pipeline.computed_days import last_computed_day
 from profile_pipeline.index.build import BuildReport, Stage, build
 from profile_pipeline.index.embedding import Embedder, Progress
 from profile_pipeline.index.golden import Answer, Golden, ask, read_golden_queries, shortfall

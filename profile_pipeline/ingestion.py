@@ -15,6 +15,7 @@ from datetime import timedelta
 import duckdb
 import pyarrow as pa
 
+from profile_pipeline.computed_days import last_day_before
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import (
     Extracted,
@@ -34,8 +35,7 @@ from profile_pipeline.records.screening import CHANGED_AT, Rules, screen, typed_
 from profile_pipeline.records.suppressions import Named
 from profile_pipeline.scratch import MEMORY
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources.base import Documents
-from profile_pipeline.sources.files import FileSource
+from profile_pipeline.sources.files import Documents, FileSource
 from profile_pipeline.sources.live import LiveSource
 from profile_pipeline.suppression_list import load_suppressions
 from profile_pipeline.tables import LOG_READING, RAW_TABLES
@@ -91,7 +91,7 @@ def ingest(warehouse: Warehouse, source: FileSource, kind: str, window: Window, 
     Raises:
         PipelineError: the source cannot be read; nothing has been written then.
     """
-    documents = source.read(kind, window)
+    documents = source.read(kind)
     rules = rules_of(settings)
     with _registered(warehouse.connection, documents), warehouse.transaction():
         batch = _batch(warehouse, window, rules)
@@ -147,8 +147,7 @@ def _up_to(window: Window, rules: Rules) -> Window:
 
 def _batch(warehouse: Warehouse, window: Window, rules: Rules) -> Window:
     """A window with the days before it that came after the last computed one."""
-    query = "SELECT max(partition_date) FROM computed_days WHERE partition_date < ?"
-    ((computed,),) = warehouse.connection.execute(query, [window.start]).fetchall()
+    computed = last_day_before(warehouse, window.start)
     first = rules.first_partition if computed is None else computed + timedelta(days=1)
     return Window(min(first, window.start), window.end)
 
@@ -215,7 +214,8 @@ def add(
     The caller has a transaction open.
 
     Args:
-        warehouse: where the log is. kind: users, orders, events or messages.
+        warehouse: where the log is.
+        kind: users, orders, events or messages.
         documents: a relation of (document, source, position).
         rules: how they are read.
         days: the partitions that may gain versions.
@@ -345,14 +345,7 @@ def find_candidates(connection: duckdb.DuckDBPyConnection, window: Window) -> No
 
 
 def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Window) -> None:
-    """The candidates that the log lacks: (partition_date, position).
-
-    On the day of its latest change each content that the log does not hold is new. A copy of it on an earlier
-    day is one only where neither log nor source has a version of that record on that day; the earliest is
-    taken then. Content that the log holds is appended again where the source went back to it: A, B, A. Before a
-    deletion, which may lie ahead, a version is added where it changed later than those that log and source have of
-    that day.
-    """
+    """The candidates that the log lacks: (partition_date, position)."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE additions AS
@@ -366,9 +359,12 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
                 position = min(position) OVER (PARTITION BY partition_date, id, content_hash) AS is_first
             FROM candidates WHERE is_true
         ),
+        -- On the day of its latest change, each content that the log does not hold is new.
         new AS (
             SELECT * FROM changes ANTI JOIN log USING (partition_date, id, content_hash) WHERE is_first
         ),
+        -- Before a deletion, which may lie ahead, a version is added where it changed later than those that log and
+        -- source have of that day.
         deleted_later AS (
             SELECT partition_date, id, max(changed_at) AS changed_at,
                 arg_max(position, (changed_at, position)) AS position
@@ -383,6 +379,7 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
             ON others.partition_date = deleted_later.partition_date AND others.id = deleted_later.id
                 AND others.changed_at >= deleted_later.changed_at
         ),
+        -- A copy on an earlier day stands in where neither log nor source has a version; the earliest is taken.
         copies AS (
             SELECT partition_date,
                 arg_min(position, (coalesce(changed_at, '-infinity'), position)) AS position
@@ -392,6 +389,7 @@ def find_additions(connection: duckdb.DuckDBPyConnection, kind: str, window: Win
             ANTI JOIN edited USING (partition_date, id)
             GROUP BY partition_date, id
         ),
+        -- Content that the log holds is appended again where the source went back to it: A, B, A.
         seen AS (
             SELECT DISTINCT partition_date, id FROM changes ANTI JOIN new USING (partition_date, position)
         ),

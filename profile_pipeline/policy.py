@@ -1,7 +1,7 @@
 """Every threshold, in one place.
 
-What belongs here: numbers and lists a business would want to change. What does not: how they are applied
-(`features/`, `profiles/`), and where they are read from (`settings.py`).
+What belongs here: numbers and lists a business would want to change. What does not: how they are applied (most in
+`features/` and `profiles/`), and where they are read from (`settings.py`).
 """
 
 import json
@@ -20,7 +20,7 @@ LONGEST_DAYS = 36_500
 
 
 class Policy(BaseModel):
-    """The thresholds of `features/` and `profiles/`, with the defaults of the specification.
+    """The thresholds of the rules, each with its default.
 
     Override one with an environment variable, such as `PROFILE_PIPELINE_POLICY__COOLDOWN_DAYS=10`.
     """

@@ -8,13 +8,12 @@ One that comes back gets the version again whose content the source has now. Onl
 compared, so that what was read from files is not held against a database.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from profile_pipeline.extraction import Plan, append_batch, staged
-from profile_pipeline.history import LATEST_FIRST
+from profile_pipeline.history import IS_LATEST
 from profile_pipeline.records.screening import Rules, screen
 from profile_pipeline.retries import attempts
 from profile_pipeline.sources.live import LiveSource
@@ -27,9 +26,6 @@ GONE = " (gone)"
 
 FEW = 10
 """So many deletions at once are plausible however few records there are; that all are gone only a share of 1 allows."""
-
-FETCH_KEYS = 1_000
-"""Keys asked for at once: far below what a query may hold."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +85,9 @@ def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: 
     documents = 0
     for attempt in attempts():
         with attempt, warehouse.transaction():
-            for keys in _chunks(wanted, FETCH_KEYS):
-                for batch in source.fetch(plan.kind, keys):
-                    append_batch(warehouse, plan, rules, batch, documents)
-                    documents += len(batch.documents)
+            for batch in source.fetch(plan.kind, wanted):
+                append_batch(warehouse, plan, rules, batch, documents)
+                documents += len(batch.documents)
     _note_present(warehouse, plan.kind, rules)
     warehouse.connection.execute("DELETE FROM gone_records WHERE id IN (SELECT id FROM present_records)").fetchall()
     gone, back = _count(warehouse, "gone_records"), _count(warehouse, "back_records")
@@ -114,13 +109,13 @@ def write_tombstones(warehouse: Warehouse, plan: Plan, newest: int) -> int:
                 $source || '{GONE}' AS source, greatest(changed_at, $now) AS changed_at
             )
             FROM {log} SEMI JOIN gone_records USING (id)
-            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
+            QUALIFY {IS_LATEST}
         ),
         back AS (
             SELECT * REPLACE ($source AS source, greatest(changed_at, $now) AS changed_at)
             FROM {log} SEMI JOIN back_records USING (id) SEMI JOIN present_records USING (id, content_hash)
             WHERE source <> $source || '{GONE}'
-            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
+            QUALIFY {IS_LATEST}
         )
         SELECT * REPLACE ($day AS partition_date, $newest + row_number() OVER (ORDER BY id) AS sequence)
         FROM (FROM gone UNION ALL BY NAME FROM back)
@@ -144,7 +139,7 @@ def _compare(warehouse: Warehouse, plan: Plan) -> None:
         f"""
         CREATE OR REPLACE TEMP TABLE latest_records AS
         SELECT {columns}, coalesce(deleted_date <= DATE '{plan.window.end}', false) AS is_deleted FROM {log}
-        QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1
+        QUALIFY {IS_LATEST}
         """
     ).fetchall()
     # What is newer than the window, such as a record that was replayed today, is compared in the run of its day.
@@ -199,7 +194,3 @@ def _count(warehouse: Warehouse, table: str) -> int:
 
 def _keys(warehouse: Warehouse, table: str) -> list[str]:
     return [key for (key,) in warehouse.connection.execute(f"SELECT id FROM {table} ORDER BY id").fetchall()]
-
-
-def _chunks(keys: list[str], size: int) -> Iterator[list[str]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))

@@ -86,7 +86,7 @@ def replay(
     an ingestion. Those that wait get the reason of today.
 
     Every document that is looked at counts an attempt; a second replay changes nothing else. Each kind is a
-    transaction of its own. The profiles follow when the day is computed; `build.days_owed` names it if it was
+    transaction of its own. The profiles follow when the day is computed; `computed_days.days_owed` names it if it was
     computed already.
 
     Args:

@@ -1,11 +1,17 @@
 """The catalogue: every table of the warehouse, its grain, and what each column means.
 
-What belongs here: names, types and meanings, from which the warehouse creates its tables, the Dagster UI shows
-its schemas and the checks know their keys. What does not: how a value comes about; search the column's name in
+What belongs here: names, types and meanings, from which the warehouse creates its tables and the Dagster UI shows
+its schemas. What does not: how a value comes about; search the column's name in
 `records/`, `features/` or `profiles/` for that.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Decision = Literal["send_personalized_message", "request_more_details", "wait"]
+"""Whether to write to a user; `profiles/decisions.py` has the rule."""
+
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
 Columns = dict[str, tuple[str, str]]
 """Column name to (Ibis type, meaning)."""
@@ -44,7 +50,8 @@ LOG: Columns = {
     "document": ("string", "The source document, verbatim JSON, unknown fields included."),
     "content_hash": (
         "string",
-        "MD5 of the document; with the key and the partition it identifies a version.",
+        "MD5 of the document, of a tombstone also of its time. It tells contents of a record apart; `sequence` tells "
+        "versions apart.",
     ),
     "source": ("string", "Where the document was read, such as `users.jsonl:17`."),
     "sequence": ("int64", "Order of arrival in the log, over all raw tables; later wins a tie."),
@@ -217,7 +224,7 @@ PERSONALIZATION_FLAGS = Table(
     PARTITION
     | {
         "user_id": ("string", "The user."),
-        "missing_key_fields": ("array<string>", "Key fields not filled, in the order of the specification."),
+        "missing_key_fields": ("array<string>", "Key fields not filled, in the order in which they are asked for."),
         "has_enough_fields_to_personalize": ("boolean", "Whether enough key fields are filled."),
         "should_request_more_details": ("boolean", "Whether so few are filled that one should ask."),
         "is_first_time_user": ("boolean", "No event attended yet."),
@@ -263,7 +270,7 @@ CLOCK_FIELDS: Columns = {
     "days_since_last_message": ("int64", "Calendar days since `last_message_sent_date`."),
     "can_send_new_message": ("boolean", "Nothing sent yet, or the cooldown is over."),
     "days_since_last_order": ("int64", "Calendar days since `last_order_date`."),
-    "decision": ("string", "send_personalized_message, request_more_details or wait."),
+    "decision": ("string", f"{', '.join(DECISIONS[:-1])} or {DECISIONS[-1]}."),
     "decision_reasons": ("array<string>", "The rules that decided, with values and dates of change."),
     "summary": ("string", "The profile as one paragraph, as of the day."),
 }

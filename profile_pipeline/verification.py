@@ -22,6 +22,7 @@ from typing import Any
 import duckdb
 
 from profile_pipeline import build, profiles
+from profile_pipeline.computed_days import computed_span, days_owed, days_with_profiles, owed_in_words
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.settings import Settings
 from profile_pipeline.sql import quoted
@@ -143,7 +144,7 @@ def verify(
         TransientError: another process is writing the warehouse.
     """
     with open_warehouse(settings, read_only=True) as stored:
-        owed = build.days_owed(stored)
+        owed = days_owed(stored)
         window = _window(_computed_days(stored), owed, day)
     with _beside(settings) as scratch:
         known = _choose_users(scratch, window, sample)
@@ -153,9 +154,9 @@ def verify(
 
 
 def _computed_days(stored: Warehouse) -> Window:
-    last = build.last_computed_day(stored)
-    ((first,),) = stored.connection.execute("SELECT min(partition_date) FROM computed_days").fetchall()
-    return Window(first, last)
+    """From the first day that a run noted to the last with profiles."""
+    with_profiles = days_with_profiles(stored)
+    return Window((computed_span(stored) or with_profiles).start, with_profiles.end)
 
 
 def _window(computed: Window, owed: list[date], day: date | None) -> Window:
@@ -170,10 +171,7 @@ def _window(computed: Window, owed: list[date], day: date | None) -> Window:
     if not owed or last < owed[0]:
         return Window(day or computed.start, last)
     if day is not None or owed[0] == computed.start:
-        raise PipelineError(
-            f"{day or computed} cannot be verified, because {Window(owed[0], owed[-1])} is not up to date with the "
-            f"records read since; `profile-pipeline build --from {owed[0]} --to {owed[-1]}` computes them again"
-        )
+        raise PipelineError(f"{day or computed} cannot be verified, because {owed_in_words(owed)}")
     return Window(computed.start, owed[0] - timedelta(days=1))
 
 
@@ -447,8 +445,7 @@ def _values(
 ) -> Iterator[tuple[str, str | None, str | None]]:
     """The columns in which a stored row differs from the rebuilt one, with both values as text.
 
-    Args:
-        now: the relation with what was rebuilt as of the last day; null to compare with the rebuilt row of the day.
+    `now` is the relation with what was rebuilt as of the last day; null to compare with the rebuilt row of the day.
     """
     columns = list(TABLES[name].columns) if now is None else _lasting(name)
     rebuilt_in = now or f"(FROM rebuilt_{name} WHERE partition_date = DATE '{day}')"

@@ -144,8 +144,7 @@ class Warehouse:
 
         Ibis finds a cached result by its expression alone, so none may outlive a write, nor the connection.
         """
-        for name in list(self.ibis._cache_name_to_entry):
-            self.ibis._finalize_cached_table(name)
+        drop_cached(self.ibis)
 
     def scalar(self, query: str, *parameters: object) -> int:
         """The one number that a query returns, 0 for null."""
@@ -180,11 +179,6 @@ class Warehouse:
                 passes over the others, unread.
             on_change: called before a change is committed, unless there is none, for what has to be written with it.
         """
-        return self._write(name, rows, window, in_order, on_change)
-
-    def _write(
-        self, name: str, rows: ir.Table, window: Window, in_order: bool, on_change: Callable[[], None]
-    ) -> Written:
         self._make_table(name)
         columns = ", ".join(f'"{column}"' for column in TABLES[name].columns)
         between = f"partition_date BETWEEN DATE '{window.start}' AND DATE '{window.end}'"
@@ -246,6 +240,12 @@ class Warehouse:
         )
 
 
+def drop_cached(backend: Any) -> None:
+    """Drop what a backend of Ibis has cached for expressions."""
+    for name in list(backend._cache_name_to_entry):
+        backend._finalize_cached_table(name)
+
+
 @cache
 def column_types(name: str) -> dict[str, str]:
     """The columns of a table with their types in DuckDB's SQL."""
@@ -257,15 +257,18 @@ def column_types(name: str) -> dict[str, str]:
 
 
 @contextmanager
-def open_warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[Warehouse]:
-    """Open the warehouse, creating it with its tables unless it is only to be read, for which any engine will do.
+def open_warehouse(settings: Settings, *, read_only: bool = False, must_exist: bool = False) -> Iterator[Warehouse]:
+    """Open the warehouse, creating it with its tables unless it must exist or is only to be read.
+
+    To read it, any engine will do.
 
     Raises:
-        PipelineError: it is to be read and is not there or of an earlier release, or the file is no DuckDB database.
+        PipelineError: it is not there and must be, or is to be read and of an earlier release, or the file is no
+            DuckDB database.
         TransientError: another process is writing it.
     """
     path = settings.warehouse_path
-    if read_only and not path.exists():
+    if (read_only or must_exist) and not path.exists():
         raise PipelineError(f"there is no warehouse at {path} yet; run `profile-pipeline build` first")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -26,7 +26,7 @@ from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from profile_pipeline.build import days_owed
+from profile_pipeline.computed_days import days_owed
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.extraction import ReadingProgress
 from profile_pipeline.ingestion import Ingested, ingest_changes, log_sequence

@@ -20,10 +20,8 @@ from bson import Int64, ObjectId, json_util
 from pydantic import SecretStr
 from pymongo import MongoClient
 
-from profile_pipeline import reconciliation
 from profile_pipeline.retries import ATTEMPTS
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources import airtable
 from profile_pipeline.sources.airtable import AirtableSource
 from profile_pipeline.sources.live import LiveSource
 from profile_pipeline.sources.mongodb import APP_NAME, MongoSource
@@ -411,8 +409,7 @@ def small_and_quick() -> Iterator[None]:
         patch.setattr("profile_pipeline.sources.mongodb.documents.BATCH_DOCUMENTS", 3)
         patch.setattr("profile_pipeline.sources.mongodb.source.BATCH_KEYS", 3)
         patch.setattr("profile_pipeline.sources.mongodb.source.FETCH_KEYS", 3)
-        patch.setattr(reconciliation, "FETCH_KEYS", 4)
-        patch.setattr(airtable, "PAGE_RECORDS", 3)
+        patch.setattr("profile_pipeline.sources.airtable.source.PAGE_RECORDS", 3)
         # After each broken connection the driver waits half a second before it looks at the server again.
         patch.setattr(pymongo.common, "MIN_HEARTBEAT_INTERVAL", 0.01)
         yield

@@ -1,6 +1,6 @@
 """The naive oracle: every user's profile as of a day, by plain loops over the log.
 
-What belongs here: the meaning of each field, written a second time from the specification alone, so that a
+What belongs here: the meaning of each field, written a second time from its description alone, so that a
 mistake in the pipeline's set-based expressions shows as a difference. What does not: speed, and anything
 taken from `history.py`, `features/` or `profiles/`; an oracle that shares code shares its mistakes. From the
 package it takes the catalogue of columns and the policy only. The wording of `decision_reasons` is not
@@ -141,13 +141,6 @@ def facts(profile: Profile) -> Profile:
     return {field: profile[field] for field in FACT_FIELDS}
 
 
-def nameless(stored: Profile) -> Profile:
-    """Facts without the friends' names: they are resolved on reading, so a renamed friend touches nobody."""
-    details = stored["friend_details"]
-    friends = details and [{key: friend[key] for key in friend if key != "name"} for friend in details]
-    return {key: stored[key] for key in stored if key != "friends"} | {"friend_details": friends}
-
-
 def must_be_touched(log: Log, day: date, policy: Policy) -> set[str]:
     """The users whose stored facts differ from the day before; more may be touched, these must be.
 
@@ -155,9 +148,7 @@ def must_be_touched(log: Log, day: date, policy: Policy) -> set[str]:
     """
     before = profiles(log, day - timedelta(days=1), policy)
     after = {key: row for key, row in profiles(log, day, policy).items() if key in before or not row["is_deleted"]}
-    return {
-        key for key, row in after.items() if key not in before or nameless(facts(row)) != nameless(facts(before[key]))
-    }
+    return {key for key, row in after.items() if key not in before or facts(row) != facts(before[key])}
 
 
 def deleted_profile(user_id: str, day: date) -> Profile:

@@ -1,6 +1,6 @@
-"""The naive summary: one paragraph from one profile of the oracle, where the specification fixes the words.
+"""The naive summary: one paragraph from one profile of the oracle, where the worked example fixes the words.
 
-What belongs here: the sentences that the specification and its worked example pin down. What does not: sentences whose
+What belongs here: the sentences that the worked example pins down. What does not: sentences whose
 words are left open (no introduction, several diets, a partner, missing details, a lapsed user); for those there is
 None and nothing to compare.
 """
@@ -12,7 +12,7 @@ from profile_pipeline_tests.oracle import Profile
 
 
 def summary(profile: Profile, policy: Policy) -> str | None:
-    """The profile in plain English as of its day; None where the specification leaves the words open."""
+    """The profile in plain English as of its day; None where the words are open."""
     sentences = (
         who(profile),
         tastes(profile),

@@ -1,4 +1,4 @@
-"""The profiles of a day as the specification reads: loops in loops over lists of dictionaries.
+"""The profiles of a day as their rules read: loops in loops over lists of dictionaries.
 
 For each user all events, orders and messages are looked through, and for each other person the events that they may
 share. Nothing is indexed but the owners of addresses.

@@ -20,6 +20,7 @@ import typer
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.garbage import collect_rarely
+from profile_pipeline.tables import Decision
 from profile_pipeline.window import parse_day
 
 DEBUG = "--debug"
@@ -178,7 +179,7 @@ def profiles(
 def decisions(
     as_of: AsOf = None,
     decision: Annotated[
-        Literal["send_personalized_message", "request_more_details", "wait"] | None,
+        Decision | None,
         typer.Option(help="Only users with this decision."),
     ] = None,
     format: FormatOption = "table",
@@ -571,7 +572,7 @@ def main(arguments: list[str] | None = None) -> int:
         except Exception as error:
             if debug:
                 raise
-            code = 1 if interrupts else _fail(_told(error), 1)
+            code = 1 if interrupts else _fail(_message(error), 1)
     if interrupts:
         print("interrupted; the steps that were done are kept", file=sys.stderr)
         return INTERRUPTED
@@ -603,7 +604,7 @@ def _usage(error: typer.TyperException) -> str:
     return f"{message}; see `{command} --help`"
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """An error in words; one that nobody foresaw comes with its type and the way to its traceback."""
     if isinstance(error, PipelineError):
         return str(error)

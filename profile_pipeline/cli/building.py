@@ -12,6 +12,7 @@ from profile_pipeline import build as pipeline
 from profile_pipeline.cli import Format, output
 from profile_pipeline.cli.reading import remark_on_owed_days
 from profile_pipeline.cli.steps import Steps
+from profile_pipeline.computed_days import days_left_out, last_computed_day
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.forgetting.erasure import finish
 from profile_pipeline.index.embedding import Embedder, SentenceTransformerEmbedder
@@ -45,7 +46,9 @@ def window_to_build(settings: Settings, start: date | None, end: date | None) ->
         )
     window = Window(start or settings.start_date, end or last)
     if window.end > last:
-        _remark(f"{window.end} is not over yet in {settings.timezone}; build the days after {last} again when they are")
+        output.note(
+            f"{window.end} is not over yet in {settings.timezone}; build the days after {last} again when they are"
+        )
     return window
 
 
@@ -68,17 +71,17 @@ def run(settings: Settings, window: Window, *, skip_index: bool = False) -> Step
     """Do what `build` does, without printing the result."""
     embedder = SentenceTransformerEmbedder(settings.embedding_model)
     if finish(settings, embedder):
-        _remark("an erasure that was broken off is finished")
+        output.note("an erasure that was broken off is finished")
     with Steps() as steps:
         with open_warehouse(settings) as warehouse:
             missing, withheld = _fill(warehouse, settings, window, steps)
         if not skip_index:
             _index(settings, embedder, steps)
-    _remark(f"{window} took {steps.seconds:.1f} s", label="built")
+    print(f"built {window} took {steps.seconds:.1f} s", file=sys.stderr)
     for kind in missing:
-        _remark(f"there is no file of {kind} in {settings.source_dir}; none were read")
+        output.note(f"there is no file of {kind} in {settings.source_dir}; none were read")
     if withheld:
-        _remark(f"{withheld:,} records of people who were erased were kept out")
+        output.note(f"{withheld:,} records of people who were erased were kept out")
     with open_warehouse(settings, read_only=True) as warehouse:
         _remark_on_gaps(warehouse)
     return steps
@@ -115,14 +118,10 @@ def _index(settings: Settings, embedder: Embedder, steps: Steps) -> None:
 
 
 def _remark_on_gaps(warehouse: Warehouse) -> None:
-    left_out = pipeline.days_left_out(warehouse)
+    left_out = days_left_out(warehouse)
     if left_out:
-        _remark(
+        output.note(
             f"{left_out} were never built, so whoever was touched on these days only has no profile; begin with "
             f"`profile-pipeline build --from {left_out.start}`"
         )
-    remark_on_owed_days(warehouse, pipeline.last_computed_day(warehouse))
-
-
-def _remark(text: str, label: str = "note:") -> None:
-    print(f"{label} {text}", file=sys.stderr)
+    remark_on_owed_days(warehouse, last_computed_day(warehouse))

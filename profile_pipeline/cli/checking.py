@@ -4,7 +4,6 @@ What belongs here: asking each source and printing what it says. What does not: 
 written, not even a home.
 """
 
-import sys
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -51,7 +50,7 @@ def check(settings: Settings, format: Format) -> None:
     for row in rows:
         if row["state"] == "reachable" and row["fields_not_found"]:
             missing = ", ".join(row["fields_not_found"])
-            print(f"note: {row['kind']}: in none of {row['sampled']} documents: {missing}", file=sys.stderr)
+            output.note(f"{row['kind']}: in none of {row['sampled']} documents: {missing}")
     problems: dict[str, list[str]] = {}
     for row in rows:
         problems.setdefault(row.get("problem", ""), []).append(row["kind"])

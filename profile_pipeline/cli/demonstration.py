@@ -30,7 +30,7 @@ SAMPLE_DAYS = Window(date(2024, 1, 1), date(2024, 6, 30))
 """The half-year that the committed sample tells of."""
 
 SHOWN_USER, SHOWN_DAY = "user_001", date(2024, 2, 10)
-"""The worked example of the specification, which opens the sample."""
+"""The worked example, which opens the sample."""
 
 SHOWN_FIELDS = ("name", "email", "summary", "decision", "decision_reasons")
 QUESTION = "vegetarians who love wine tastings"

@@ -4,7 +4,6 @@ What belongs here: where the index of the collection is, progress, the table. Wh
 and measuring (`index/collection.py`, `index/evaluation.py`).
 """
 
-import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -32,10 +31,9 @@ def show_evaluation(settings: Settings, folder: Path, index: Path | None, format
     """
     collection = read_collection(folder)
     if collection.unknown_documents:
-        print(
-            f"note: {collection.unknown_documents} judgments are of documents that are not in the corpus and count as "
-            "not found",
-            file=sys.stderr,
+        output.note(
+            f"{collection.unknown_documents} judgments are of documents that are not in the corpus and count as not "
+            "found"
         )
     embedder = SentenceTransformerEmbedder(settings.embedding_model)
     rows = []

@@ -38,9 +38,9 @@ def forget_user(settings: Settings, user: str, format: Format, *, is_confirmed: 
     rows = [{"place": place, **dict.fromkeys(COUNTS, 0), **counts} for place, counts in receipt.places.items()]
     output.write(pa.Table.from_pylist(rows, schema=SCHEMA).to_reader(), format, COLUMNS)
     for each in receipt.remarks:
-        print(f"note: not looked for: {each}", file=sys.stderr)
+        output.note(f"not looked for: {each}")
     for each in receipt.out_of_reach:
-        print(f"note: out of reach: {each}", file=sys.stderr)
+        output.note(f"out of reach: {each}")
     print(f"receipt: {receipt_path(settings, receipt)}", file=sys.stderr)
     if receipt.problem:
         raise PipelineError(receipt.problem)

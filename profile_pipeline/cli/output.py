@@ -45,6 +45,11 @@ LONG_TEXTS = ("document", "parts", "text")
 """Columns cut to what is left of the line, or to a page where no terminal sets a width."""
 
 
+def note(text: str) -> None:
+    """A remark on stderr, beside what a program reads."""
+    print(f"note: {text}", file=sys.stderr)
+
+
 def stream(warehouse: Warehouse, rows: ir.Table) -> pa.RecordBatchReader:
     """The rows of an expression in batches, to be read while the warehouse is open."""
     return warehouse.connection.sql(warehouse.ibis.compile(rows)).to_arrow_reader(BATCH_ROWS)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from ibis import _
 from rich.console import Console
 
-from profile_pipeline import build
 from profile_pipeline.cli import Format, output
+from profile_pipeline.computed_days import days_owed, days_with_profiles, owed_in_words
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.embedding import SentenceTransformerEmbedder
 from profile_pipeline.index.filters import Filters
@@ -26,7 +26,6 @@ from profile_pipeline.profiles import decisions_as_of, profiles_as_of
 from profile_pipeline.settings import Settings
 from profile_pipeline.tables import QUARANTINE
 from profile_pipeline.warehouse import Warehouse, open_warehouse
-from profile_pipeline.window import Window
 
 PROFILE_COLUMNS = {
     "id": "id",
@@ -70,7 +69,7 @@ QUARANTINE_COLUMNS = {
 }
 WAITING_COLUMNS = {name: column for name, column in QUARANTINE_COLUMNS.items() if not column.startswith("resolution")}
 
-TOLD_FIRST = ("id", "name", "email", "as_of", "summary", "decision", "decision_reasons")
+LEADING_FIELDS = ("id", "name", "email", "as_of", "summary", "decision", "decision_reasons")
 """What a single profile opens with; its other fields follow in the catalogue's order."""
 
 
@@ -105,7 +104,7 @@ def show_profiles(settings: Settings, as_of: date | None, user: str | None, form
         )
     if format == "table":
         profile = found.to_pylist()[0]
-        output.write_fields({name: profile[name] for name in TOLD_FIRST} | profile)
+        output.write_fields({name: profile[name] for name in LEADING_FIELDS} | profile)
     else:
         output.write(found.to_reader(), format, PROFILE_COLUMNS)
 
@@ -195,34 +194,23 @@ def _reading(settings: Settings, as_of: date | None) -> Iterator[tuple[Warehouse
     so if what is known is out of date.
     """
     with open_warehouse(settings, read_only=True) as warehouse:
-        last = build.last_computed_day(warehouse)
-        day = as_of or last
-        first = first_computed_day(warehouse)
-        if day < first:
+        computed = days_with_profiles(warehouse)
+        day = as_of or computed.end
+        if day < computed.start:
             raise PipelineError(
-                f"nothing is computed as of {day}; the computed days begin on {first} and end on {last}"
+                f"nothing is computed as of {day}; the computed days begin on {computed.start} and end on "
+                f"{computed.end}"
             )
         remark_on_owed_days(warehouse, day)
         yield warehouse, day
 
 
-def first_computed_day(warehouse: Warehouse) -> date:
-    """The earliest day with profiles; there must be one."""
-    rows = warehouse.connection.execute("SELECT min(partition_date) FROM computed_days WHERE is_complete").fetchall()
-    day: date = rows[0][0]
-    return day
-
-
 def remark_on_owed_days(warehouse: Warehouse, through: date) -> None:
     """Say on stderr which days up to this one owe a recompute, and how to pay."""
-    tell_owed([day for day in build.days_owed(warehouse) if day <= through])
+    tell_owed([day for day in days_owed(warehouse) if day <= through])
 
 
 def tell_owed(owed: list[date]) -> None:
     """Say on stderr that these days owe a recompute, if there are any."""
     if owed:
-        print(
-            f"note: {Window(owed[0], owed[-1])} is not up to date with the records read since; "
-            f"`profile-pipeline build --from {owed[0]} --to {owed[-1]}` computes them again",
-            file=sys.stderr,
-        )
+        output.note(owed_in_words(owed))

@@ -4,15 +4,13 @@ What belongs here: counts, and saying when profiles follow. What does not: what 
 (`profile_pipeline/replay.py`).
 """
 
-import sys
 from datetime import date
 
 import pyarrow as pa
 
-from profile_pipeline import build
 from profile_pipeline.cli import Format, output
 from profile_pipeline.cli.reading import remark_on_owed_days
-from profile_pipeline.errors import PipelineError
+from profile_pipeline.computed_days import days_owed
 from profile_pipeline.replay import Replayed, day_of_replay, replay
 from profile_pipeline.settings import Settings
 from profile_pipeline.warehouse import Warehouse, open_warehouse
@@ -40,12 +38,7 @@ def replay_quarantine(settings: Settings, day: date | None, kind: str | None, fo
         PipelineError: there is no warehouse, or the day lies before the first partition or has not come yet.
     """
     day = day_of_replay(settings, day)
-    # Opened for writing, it would be made.
-    if not settings.warehouse_path.exists():
-        raise PipelineError(
-            f"there is no warehouse at {settings.warehouse_path} yet; run `profile-pipeline build` first"
-        )
-    with open_warehouse(settings) as warehouse:
+    with open_warehouse(settings, must_exist=True) as warehouse:
         done = replay(warehouse, settings, day, kind)
         _remark_on_profiles(warehouse, day, done)
     rows = [
@@ -59,12 +52,10 @@ def _remark_on_profiles(warehouse: Warehouse, day: date, done: list[Replayed]) -
     """Say when profiles follow, if anything entered the log."""
     if not any(each.replayed for each in done):
         return
-    owed = build.days_owed(warehouse)
+    owed = days_owed(warehouse)
     if day in owed:
         remark_on_owed_days(warehouse, owed[-1])
     else:
-        print(
-            f"note: profiles follow with the nightly run of {day}, or with "
-            f"`profile-pipeline build --from {day} --to {day}`",
-            file=sys.stderr,
+        output.note(
+            f"profiles follow with the nightly run of {day}, or with `profile-pipeline build --from {day} --to {day}`"
         )

@@ -50,7 +50,7 @@ def show_verification(settings: Settings, day: date | None, sample: int | None, 
                 print(step, file=sys.stderr, flush=True)
 
         found = verify(settings, day=day, sample=None if whole else sample or SAMPLE_USERS, on_progress=tell)
-    _remark(found)
+    _tell_counts(found)
     if found.differences or format != "table":
         rows = [vars(each) for each in found.differences]
         if format == "table":
@@ -60,7 +60,7 @@ def show_verification(settings: Settings, day: date | None, sample: int | None, 
         raise PipelineError(found.problem)
 
 
-def _remark(found: Verification) -> None:
+def _tell_counts(found: Verification) -> None:
     for each in found.compared:
         print(f"{each.table:<22} {each.rows:>12,} rows  {each.differing:,} differ", file=sys.stderr)
     print(f"looked at {found.users:,} of {found.known_users:,} users, {found.window}", file=sys.stderr)

@@ -9,8 +9,9 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from profile_pipeline import build, indexing
+from profile_pipeline import indexing
 from profile_pipeline.checks import CHECKS, Check, broken_cases
+from profile_pipeline.computed_days import days_left_out, days_owed, last_computed_day
 from profile_pipeline.defs.daily import WAREHOUSE_POOL, failing_well
 from profile_pipeline.defs.partitions import DAILY
 from profile_pipeline.defs.reporting import index_state_metadata, verification_metadata
@@ -53,8 +54,8 @@ def table_check(check: Check) -> dg.AssetChecksDefinition:
 def user_profiles_owe_no_day(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Profiles follow from the log as it is now: no day gained versions, broke off or was left out."""
     with warehouse.open() as opened:
-        owed = build.days_owed(opened)
-        left_out = build.days_left_out(opened)
+        owed = days_owed(opened)
+        left_out = days_left_out(opened)
     metadata: dict[str, dg.MetadataValue] = {"days_owed": dg.MetadataValue.int(len(owed))}
     if owed:
         metadata["first_day_owed"] = dg.MetadataValue.text(owed[0].isoformat())
@@ -75,7 +76,7 @@ def user_profiles_owe_no_day(warehouse: WarehouseResource) -> dg.AssetCheckResul
 def user_profiles_have_the_latest_partition(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """The day that ended last has been computed; a backfill of old days must not look like fresh data."""
     with warehouse.open() as opened:
-        computed = build.last_computed_day(opened)
+        computed = last_computed_day(opened)
     latest = date.fromisoformat(DAILY.get_last_partition_key() or computed.isoformat())
     return dg.AssetCheckResult(
         passed=computed >= latest,
@@ -109,7 +110,7 @@ def profile_index_matches_profiles(
 class VerificationConfig(dg.Config):
     """What a run of the weekly job may choose."""
 
-    users: int | None = Field(SAMPLE_USERS, ge=1, description="How many users to look at; null for everyone.")
+    sample: int | None = Field(SAMPLE_USERS, ge=1, description="How many users to look at; null for everyone.")
 
 
 @dg.asset_check(asset="user_profiles", pool=WAREHOUSE_POOL, additional_deps=COMPLETING)
@@ -118,7 +119,7 @@ def user_profiles_follow_from_the_logs(
 ) -> dg.AssetCheckResult:
     """Computed anew from nothing but the logs, a sample of users has the same rows in every table, on all days."""
     with failing_well(context):
-        found = verify(settings, sample=config.users, on_progress=context.log.info)
+        found = verify(settings, sample=config.sample, on_progress=context.log.info)
     return dg.AssetCheckResult(
         passed=found.problem is None,
         severity=dg.AssetCheckSeverity.ERROR,

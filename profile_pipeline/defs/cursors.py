@@ -60,7 +60,7 @@ class Breaker(_Model):
     reason: str
 
 
-class _Owing(_Model):
+class _BaseCursor(_Model):
     """What every sensor remembers.
 
     `pending` are the days found or asked for that no run has brought up to date yet, `last_run` is the newest run of
@@ -71,17 +71,17 @@ class _Owing(_Model):
     last_run: str | None = None
 
 
-OneOfThem = TypeVar("OneOfThem", bound=_Owing)
+CursorType = TypeVar("CursorType", bound=_BaseCursor)
 
 
-class FolderCursor(_Owing):
+class FolderCursor(_BaseCursor):
     """All that the sensor of the source folder remembers: `files` has the stamps of each kind's files, by name."""
 
     version: Literal[2] = 2
     files: Mapping[str, Mapping[str, tuple[int, int]]] = {}
 
 
-class Cursor(_Owing):
+class Cursor(_BaseCursor):
     """All that a live sensor remembers; `looking` has the kinds that the look under way still has to read."""
 
     version: Literal[1] = 1
@@ -92,7 +92,7 @@ class Cursor(_Owing):
     token: str | None = None
 
 
-def read_cursor(text: str | None, type_: type[OneOfThem]) -> OneOfThem | None:
+def read_cursor(text: str | None, type_: type[CursorType]) -> CursorType | None:
     """The cursor of a type that a text holds, an empty one for none; None for a text that is no such cursor."""
     try:
         return type_.model_validate_json(text) if text else type_()
@@ -184,12 +184,12 @@ def noted(cursor: Cursor, kind: str, found: Found, *, keeps_place: bool = True) 
     return cursor.model_copy(update=update)
 
 
-def requested(cursor: OneOfThem, days: Collection[date]) -> OneOfThem:
+def requested(cursor: CursorType, days: Collection[date]) -> CursorType:
     """Days are asked for: whatever the reason, they are pending until a run of them succeeds."""
     return cursor.model_copy(update={"pending": tuple(sorted({*cursor.pending, *days}))})
 
 
-def settled(cursor: OneOfThem, run: str, *, succeeded: bool) -> OneOfThem:
+def settled(cursor: CursorType, run: str, *, succeeded: bool) -> CursorType:
     """A run that the sensor asked for has ended; with success, all that was pending then is done.
 
     Nothing is looked for while a run is on its way, so that whatever is pending was so when it was asked for.

@@ -9,8 +9,8 @@ from pydantic import Field
 from profile_pipeline.defs.daily import WAREHOUSE_POOL, failing_well
 from profile_pipeline.defs.reporting import table_of
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.forgetting.dagster_state import purge_dagster_state
 from profile_pipeline.forgetting.erasure import Receipt, forget, receipt_path
-from profile_pipeline.forgetting.history import purge_history
 from profile_pipeline.forgetting.needles import Needles
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.settings import Settings
@@ -48,7 +48,7 @@ def erase_person(
             )
         finally:
             # The run's own config has it, also when the run fails.
-            purge_history(settings, Needles([config.user]))
+            purge_dagster_state(settings, Needles([config.user]))
         context.add_output_metadata(receipt_metadata(settings, receipt))
         if receipt.problem:
             raise PipelineError(receipt.problem)

@@ -1,7 +1,7 @@
 """Which columns a column is made from.
 
-What belongs here: the origins of derived columns, as the UI shows them. What does not: rules; a test holds that
-every column named here exists.
+What belongs here: the origins of derived columns, as the UI shows them. What does not: rules; tests hold that every
+column named here exists, and that what is made from profiles is made from these columns.
 """
 
 from profile_pipeline.tables import KEY_FIELDS, PROFILE_FIELDS, TABLES
@@ -12,6 +12,33 @@ Origins = list[tuple[str, str]]
 ATTENDED = [("raw_users", "email"), *(("raw_events", name) for name in ("participants", "date", "status"))]
 COUNTED_ORDERS = [("raw_orders", name) for name in ("user_id", "date", "status")]
 COUNTED_MESSAGES = [("raw_messages", name) for name in ("user_id", "status", "sent_date")]
+
+SUMMARIZED = (
+    "name",
+    *PROFILE_FIELDS,
+    "number_of_events_attended",
+    "last_event_date",
+    "event_history",
+    "event_history_hosts",
+    "top_host_event_count",
+    "friends",
+    "missing_key_fields",
+    "should_request_more_details",
+)
+TAGGED = (
+    "interests",
+    "cuisine_preference",
+    "dietary_restrictions",
+    "number_of_events_attended",
+    "favorite_event_types",
+)
+DECIDING = ("is_deleted", "next_eligible_date", "has_enough_fields_to_personalize", "should_request_more_details")
+
+
+def _of_profiles(*columns: str) -> Origins:
+    """Each of some columns of profiles, once."""
+    return [("user_profiles", column) for column in dict.fromkeys(columns)]
+
 
 MADE_FROM: dict[str, dict[str, Origins]] = {
     "touched_users": {
@@ -62,23 +89,15 @@ MADE_FROM: dict[str, dict[str, Origins]] = {
         ],
     },
     "user_summaries": {
-        name: [
-            ("user_profiles", column)
-            for column in (*PROFILE_FIELDS, "name", "event_history", "event_history_hosts", "friends")
-        ]
-        for name in ("summary", "tags", "text", "text_hash")
+        "summary": _of_profiles(*SUMMARIZED),
+        "tags": _of_profiles(*TAGGED),
+        "text": _of_profiles(*SUMMARIZED, *TAGGED),
+        "text_hash": _of_profiles(*SUMMARIZED, *TAGGED),
     },
     "messaging_decisions": {
-        name: [
-            ("user_profiles", column)
-            for column in (
-                "next_eligible_date",
-                "has_enough_fields_to_personalize",
-                "should_request_more_details",
-                "missing_key_fields",
-            )
-        ]
-        for name in ("decision", "decision_reasons", "previous_decision")
+        "decision": _of_profiles(*DECIDING),
+        "decision_reasons": _of_profiles(*DECIDING, "missing_key_fields"),
+        "previous_decision": _of_profiles(*DECIDING),
     },
 }
 """What computing a column reads, table by table."""

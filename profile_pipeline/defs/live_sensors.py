@@ -25,7 +25,7 @@ from profile_pipeline.defs.runs import ended_runs, pause, run_on_its_way, run_re
 from profile_pipeline.discovery import Known, known, pending_days
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources import LiveSource
+from profile_pipeline.sources.live import LiveSource, WakingSource
 
 INTERVAL_SECONDS = 30
 """Between two ticks. Most find that it is not time to look yet, or ask a change stream, which costs next to nothing."""
@@ -54,7 +54,7 @@ class System:
 
 def airtable_interval(settings: Settings) -> timedelta:
     """What the calls of the plan allow."""
-    from profile_pipeline.sources.airtable import poll_interval  # noqa: PLC0415  # loads the client
+    from profile_pipeline.sources.airtable.client import poll_interval  # noqa: PLC0415  # loads the client
 
     return max(LOOK_INTERVAL, AIRTABLE_CALLS * poll_interval(settings.airtable_monthly_calls))
 
@@ -216,11 +216,10 @@ class Tick:
 
     def _is_woken(self, source: LiveSource) -> bool:
         """Whether a change stream, where there is one, tells of a change; without, looking goes on as ever."""
-        ask: Callable[[str | None], tuple[bool, str | None]] | None = getattr(source, "woken", None)
-        if ask is None or not self.settings.mongodb_change_streams:
+        if not isinstance(source, WakingSource) or not self.settings.mongodb_change_streams:
             return False
         try:
-            is_woken, token = self.patience.ask(lambda: ask(self.cursor.token))
+            is_woken, token = self.patience.ask(lambda: source.woken(self.cursor.token))
         except TransientError:
             raise
         except PipelineError as error:

@@ -9,7 +9,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from profile_pipeline import build
+from profile_pipeline.computed_days import days_owed
 from profile_pipeline.defs.daily import WAREHOUSE_POOL, failing_well
 from profile_pipeline.defs.reporting import table_of
 from profile_pipeline.defs.resources import WarehouseResource
@@ -42,7 +42,7 @@ def replay_waiting_records(
         day = day_of_replay(settings, parse_day(config.day) if config.day else None)
         with warehouse.open() as opened:
             done = replay(opened, settings, day)
-            owed = build.days_owed(opened)
+            owed = days_owed(opened)
     for each in done:
         context.log.info(str(each))
     context.add_output_metadata(replayed_metadata(day, done, owed))

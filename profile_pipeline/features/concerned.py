@@ -8,6 +8,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
+from profile_pipeline.features.friends import can_make_friends
 from profile_pipeline.history import touching, with_past
 from profile_pipeline.policy import Policy
 from profile_pipeline.window import Window
@@ -23,7 +24,10 @@ def concerning_days(
     those on any list with one of these.
 
     Args:
-        users, orders, events, messages: the raw tables.
+        users: `raw_users`.
+        orders: `raw_orders`.
+        events: `raw_events`.
+        messages: `raw_messages`.
         window: the days asked for.
 
     Returns:
@@ -53,7 +57,8 @@ def concerning_users(touched: ir.Table, users: ir.Table, events: ir.Table, polic
 
     Args:
         touched: rows of `touched_users`.
-        users, events: the raw tables, events with `participant_count`.
+        users: `raw_users`.
+        events: `raw_events`, with `participant_count`.
         policy: which and how many shared events make a friendship.
 
     Returns:
@@ -71,8 +76,8 @@ def concerning_users(touched: ir.Table, users: ir.Table, events: ir.Table, polic
     )
     asked = touched.select(person="user_id").distinct()
     meetings = entries.semi_join(asked, "person").select("id", asked="person").join(entries, "id")
-    if (most := policy.friend_max_event_participants) is not None:
-        meetings = meetings.semi_join(concerned.filter(_.participant_count <= most), "id")
+    if policy.friend_max_event_participants is not None:
+        meetings = meetings.semi_join(concerned.filter(can_make_friends(concerned, policy)), "id")
     enough = meetings.group_by("asked", "person").agg(count=_.count())
     friends = enough.filter(_["count"] >= policy.friend_min_shared_events)
     matter = entries.semi_join(friends.select("person").union(asked), "person").select("address").distinct().cache()

@@ -11,13 +11,13 @@ import ibis.expr.types as ir
 from ibis import _
 
 from profile_pipeline.features.attendance import attendances, invitations
-from profile_pipeline.features.friends import circles, friends_on
+from profile_pipeline.features.friends import can_make_friends, circles, friends_on
 from profile_pipeline.features.people import people
 from profile_pipeline.history import FOREVER, held_on, on_each_day, states
 from profile_pipeline.policy import Policy
 from profile_pipeline.tables import EVENT_FEATURES
 
-TOLD = ("name", "venue", "host", "event_type", "is_small")
+VISIT_COLUMNS = ("name", "venue", "host", "event_type", "is_small")
 """What matters of an event beside its day and its guests; versions that agree in it are one visit."""
 
 
@@ -73,21 +73,19 @@ def lifetimes(touched: ir.Table, users: ir.Table, events: ir.Table, policy: Poli
         `user_id`, `visits`, `host_visits`, `venue_visits`, `event_type_visits` and `circle`.
     """
     identities = people(users).cache()
-    most = policy.friend_max_event_participants
-    is_small = ibis.literal(True) if most is None else _.participant_count <= most
-    relevant = _attended_by(touched, identities, events.mutate(is_small=is_small))
+    relevant = _attended_by(touched, identities, events.mutate(is_small=can_make_friends(events, policy)))
     attendance = attendances(relevant, identities)
     asked = attendance.persons.semi_join(touched, "user_id").select("person_key", "user_id").cache()
     visits = (
         attendance.facts.drop("date", "event")
         .semi_join(asked, "person_key")
-        .join(relevant.select("event_key", "date", *TOLD).distinct(), "event_key")
+        .join(relevant.select("event_key", "date", *VISIT_COLUMNS).distinct(), "event_key")
         # Lists of what lies side by side take a third less to make.
         .order_by("person_key", "event_key")
         .cache()
     )
     close = attendance
-    if most is not None:
+    if policy.friend_max_event_participants is not None:
         close = replace(attendance, facts=attendance.facts.semi_join(relevant.filter(_.is_small), "event_key"))
     lifetime = asked
     for part in (
@@ -121,7 +119,7 @@ def _attended_by(touched: ir.Table, people: ir.Table, events: ir.Table) -> ir.Ta
         events.semi_join(lists, ["id", "valid_from"])
         .mutate(
             event=ibis.dense_rank().over(order_by="id").cast("int32"),
-            event_key=ibis.dense_rank().over(order_by=["date", "id", *TOLD]).cast("int32"),
+            event_key=ibis.dense_rank().over(order_by=["date", "id", *VISIT_COLUMNS]).cast("int32"),
         )
         .cache()
     )

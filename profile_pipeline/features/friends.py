@@ -18,6 +18,12 @@ from profile_pipeline.history import FOREVER, held_on
 from profile_pipeline.policy import Policy
 
 
+def can_make_friends(events: ir.Table, policy: Policy) -> ir.BooleanValue:
+    """Whether an event had few enough people on its list; `events` has `participant_count`."""
+    most = policy.friend_max_event_participants
+    return ibis.literal(True) if most is None else events.participant_count <= most
+
+
 def meetings(attendance: Attendance, asked: ir.Table, policy: Policy) -> ir.Table:
     """The events that two people ever shared, where they can be enough for a friendship.
 

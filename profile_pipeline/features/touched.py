@@ -27,7 +27,10 @@ def touched_users(
     it comes.
 
     Args:
-        users, orders, events, messages: `versions` of the raw tables up to the window's end.
+        users: `versions` of `raw_users` up to the window's end.
+        orders: the same of `raw_orders`.
+        events: the same of `raw_events`.
+        messages: the same of `raw_messages`.
         window: the days asked for.
         policy: how many shared events make a friend.
 

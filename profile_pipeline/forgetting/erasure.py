@@ -2,8 +2,8 @@
 
 What belongs here: the stages, the receipt, and finishing what was broken off. What does not: any one place.
 
-The work order comes first, then the suppression list, so that nothing comes back while the rest is done. Each stage
-may be done twice. The receipt is written before the order is deleted, which is last.
+The request comes first, then the suppression list, so that nothing comes back while the rest is done. Each stage
+may be done twice. The receipt is written before the request is deleted, which is last.
 """
 
 import json
@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from profile_pipeline.errors import PipelineError
+from profile_pipeline.forgetting.dagster_state import purge_dagster_state
 from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index
-from profile_pipeline.forgetting.history import purge_history
 from profile_pipeline.forgetting.identity import Identity, identify, unseen
-from profile_pipeline.forgetting.order import Order, exclusive, open_order, order_path
 from profile_pipeline.forgetting.purge import purge, recompute
+from profile_pipeline.forgetting.request import ErasureRequest, exclusive, open_request, request_path
 from profile_pipeline.forgetting.scan import scan
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.records.suppressions import MARK, hashed
@@ -117,14 +117,14 @@ def forget(
         TransientError: another process has the warehouse, the index or an erasure.
     """
     with exclusive(settings):
-        if (order := open_order(settings)) is not None:
-            receipt = _carry_out(settings, order, embedder, on_stage)
+        if (request := open_request(settings)) is not None:
+            receipt = _carry_out(settings, request, embedder, on_stage)
             # The mark is what is left of the config of a Dagster run that is tried again.
-            if order.concerns(user) or user == MARK:
+            if request.concerns(user) or user == MARK:
                 return receipt
-        order = _place_order(settings, user, is_unseen=is_unseen)
+        request = _file_request(settings, user, is_unseen=is_unseen)
         on_stage(Stage.ORDERED)
-        return _carry_out(settings, order, embedder, on_stage)
+        return _carry_out(settings, request, embedder, on_stage)
 
 
 def finish(settings: Settings, embedder: Embedder, on_stage: OnStage = lambda stage: None) -> Receipt | None:
@@ -134,17 +134,17 @@ def finish(settings: Settings, embedder: Embedder, on_stage: OnStage = lambda st
         PipelineError: something is left that has to be removed by hand.
         TransientError: another process has the warehouse, the index or the erasure.
     """
-    if not order_path(settings).exists():
+    if not request_path(settings).exists():
         return None
     with exclusive(settings):
-        order = open_order(settings)
-        receipt = _carry_out(settings, order, embedder, on_stage) if order else None
+        request = open_request(settings)
+        receipt = _carry_out(settings, request, embedder, on_stage) if request else None
     if receipt and receipt.problem:
         raise PipelineError(receipt.problem)
     return receipt
 
 
-def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
+def _file_request(settings: Settings, user: str, *, is_unseen: bool) -> ErasureRequest:
     people, stranger, known = erased_people(settings), unseen(settings, user), None
     if settings.warehouse_path.exists():
         with open_warehouse(settings) as warehouse:
@@ -160,7 +160,7 @@ def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
     person = (
         before[0].person if before else hashed(list_key(settings), f"person:{[*identity.ids, *identity.addresses][0]}")
     )
-    order = Order(
+    request = ErasureRequest(
         person,
         _now(),
         list(identity.ids),
@@ -168,53 +168,58 @@ def _place_order(settings: Settings, user: str, *, is_unseen: bool) -> Order:
         list(identity.names),
         list(identity.remarks),
     )
-    order.save(settings)
-    return order
+    request.save(settings)
+    return request
 
 
-def _carry_out(settings: Settings, order: Order, embedder: Embedder, on_stage: OnStage) -> Receipt:
+def _carry_out(settings: Settings, request: ErasureRequest, embedder: Embedder, on_stage: OnStage) -> Receipt:
     """Do each stage that has not been noted as finished; one that a kill left unnoted is done again."""
-    for stage, work in STAGES.items():
-        if stage not in order.finished:
-            work(settings, order, embedder)
+    stages = {
+        Stage.BLOCKED: lambda: _block(settings, request),
+        # Before they are written anew from the tables.
+        Stage.EXPORTED: lambda: purge_exports(settings, request),
+        Stage.PURGED: lambda: _purge(settings, request),
+        Stage.RECOMPUTED: lambda: _recompute(settings, request),
+        Stage.COMPACTED: lambda: _compact(settings),
+        Stage.INDEXED: lambda: _purge_index(settings, request, embedder),
+        Stage.UNLOGGED: lambda: _purge_dagster_state(settings, request),
+    }
+    for stage, work in stages.items():
+        if stage not in request.finished:
+            work()
             on_stage(stage)
-            order.finished.append(stage)
-            order.save(settings)
-    receipt = _receipt(settings, order)
+            request.finished.append(stage)
+            request.save(settings)
+    receipt = _receipt(settings, request)
     on_stage(Stage.SCANNED)
     write_private(receipt_path(settings, receipt), json.dumps(asdict(receipt), indent=1) + "\n")
     on_stage(Stage.RECEIPTED)
-    order_path(settings).unlink()
+    request_path(settings).unlink()
     return receipt
 
 
-def _block(settings: Settings, order: Order, embedder: Embedder) -> None:
-    identity = Identity(tuple(order.ids), tuple(order.addresses), tuple(order.names))
+def _block(settings: Settings, request: ErasureRequest) -> None:
+    identity = Identity(tuple(request.ids), tuple(request.addresses), tuple(request.names))
     key = list_key(settings)
     hashes = tuple(sorted(hashed(key, each) for each in identity.hashed_as))
-    add_person(settings, Person(order.person, datetime.now(settings.zone).date(), hashes, identity.name_lengths))
+    add_person(settings, Person(request.person, datetime.now(settings.zone).date(), hashes, identity.name_lengths))
 
 
-def _purge_exports(settings: Settings, order: Order, embedder: Embedder) -> None:
-    # Before they are written anew from the tables.
-    purge_exports(settings, order)
-
-
-def _purge(settings: Settings, order: Order, embedder: Embedder) -> None:
+def _purge(settings: Settings, request: ErasureRequest) -> None:
     suppressions = load_suppressions(settings)
     if suppressions is not None and settings.warehouse_path.exists():
         with open_warehouse(settings) as warehouse:
-            purge(warehouse, settings, order, suppressions)
+            purge(warehouse, settings, request, suppressions)
 
 
-def _recompute(settings: Settings, order: Order, embedder: Embedder) -> None:
+def _recompute(settings: Settings, request: ErasureRequest) -> None:
     if settings.warehouse_path.exists():
         with open_warehouse(settings) as warehouse:
-            recompute(warehouse, settings, order)
-            purge_engine_files(warehouse, settings, order)
+            recompute(warehouse, settings, request)
+            purge_engine_files(warehouse, settings, request)
 
 
-def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
+def _compact(settings: Settings) -> None:
     if settings.warehouse_path.exists():
         with open_warehouse(settings) as warehouse:
             compact(warehouse, settings)
@@ -222,41 +227,29 @@ def _compact(settings: Settings, order: Order, embedder: Embedder) -> None:
         shutil.rmtree(settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.tmp"), ignore_errors=True)
 
 
-def _purge_index(settings: Settings, order: Order, embedder: Embedder) -> None:
+def _purge_index(settings: Settings, request: ErasureRequest, embedder: Embedder) -> None:
     if settings.warehouse_path.exists():
-        purge_index(partial(open_warehouse, settings, read_only=True), settings, embedder, order)
+        purge_index(partial(open_warehouse, settings, read_only=True), settings, embedder, request)
 
 
-def _purge_history(settings: Settings, order: Order, embedder: Embedder) -> None:
-    rows, files = purge_history(settings, order.needles)
-    order.note("dagster", redacted=rows)
-    order.note("dagster_files", redacted=files)
+def _purge_dagster_state(settings: Settings, request: ErasureRequest) -> None:
+    rows, files = purge_dagster_state(settings, request.needles)
+    request.note("dagster", redacted=rows)
+    request.note("dagster_files", redacted=files)
 
 
-STAGES: dict[Stage, Callable[[Settings, Order, Embedder], None]] = {
-    Stage.BLOCKED: _block,
-    Stage.EXPORTED: _purge_exports,
-    Stage.PURGED: _purge,
-    Stage.RECOMPUTED: _recompute,
-    Stage.COMPACTED: _compact,
-    Stage.INDEXED: _purge_index,
-    Stage.UNLOGGED: _purge_history,
-}
-"""What erases, in order. Looking whether anything is left follows."""
-
-
-def _receipt(settings: Settings, order: Order) -> Receipt:
+def _receipt(settings: Settings, request: ErasureRequest) -> Receipt:
     """Look whether anything is left, and say what was done."""
     for part in settings.erasure_path.glob("*.part"):
         part.unlink()
-    found = scan(settings, order.needles)
+    found = scan(settings, request.needles)
     return Receipt(
-        order.person,
-        order.began,
+        request.person,
+        request.began,
         _now(),
-        {place: {name: count for name, count in counts.items() if count} for place, counts in order.done.items()},
+        {place: {name: count for name, count in counts.items() if count} for place, counts in request.done.items()},
         found.files,
-        [*order.remarks, *([f"names that others have, by the final scan: {found.shared}"] if found.shared else [])],
+        [*request.remarks, *([f"names that others have, by the final scan: {found.shared}"] if found.shared else [])],
         [
             *_sources(settings),
             *(f"{folder}, which is not this home's own" for folder in found.skipped),

@@ -1,7 +1,7 @@
 """Erasing a person from the files beside the tables.
 
 What belongs here: the warehouse's own file, exports, the folders of another engine, and the index. What does not: rows
-of tables (`purge.py`) and Dagster's files (`history.py`).
+of tables (`purge.py`) and Dagster's files (`dagster_state.py`).
 """
 
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import duckdb
 
-from profile_pipeline.build import last_computed_day
+from profile_pipeline.computed_days import has_profiles, last_computed_day
 from profile_pipeline.errors import PipelineError, TransientError
-from profile_pipeline.forgetting.order import Order
+from profile_pipeline.forgetting.request import ErasureRequest
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.indexing import Opening, latest_texts, profile_index
@@ -56,10 +56,10 @@ def remove(path: Path) -> None:
     shutil.rmtree(path.with_name(f"{path.name}.tmp"), ignore_errors=True)
 
 
-def purge_exports(settings: Settings, order: Order) -> None:
+def purge_exports(settings: Settings, request: ErasureRequest) -> None:
     """Write the exports that list the person again, without them."""
     is_theirs = "user_id IN (SELECT unnest($ids)) OR email IN (SELECT unnest($addresses))"
-    known_by = {"ids": order.ids, "addresses": order.addresses}
+    known_by = {"ids": request.ids, "addresses": request.addresses}
     for part in settings.exports_path.glob("*.part"):
         part.unlink()
     removed = 0
@@ -76,10 +76,10 @@ def purge_exports(settings: Settings, order: Order) -> None:
             ).fetchall()
             os.replace(part, path)
             removed += count
-    order.note("exports", removed=removed)
+    request.note("exports", removed=removed)
 
 
-def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -> None:
+def purge_engine_files(warehouse: Warehouse, settings: Settings, request: ErasureRequest) -> None:
     """Remove the files of another engine that no table counts any more."""
     folder = settings.home / "tables"
     rows = warehouse.connection.execute(
@@ -89,10 +89,10 @@ def purge_engine_files(warehouse: Warehouse, settings: Settings, order: Order) -
     stale = [path for path in folder.rglob("*") if path.is_file() and path not in counted]
     for path in stale:
         path.unlink()
-    order.note("tables", removed=len(stale))
+    request.note("tables", removed=len(stale))
 
 
-def purge_index(opening: Opening, settings: Settings, embedder: Embedder, order: Order) -> None:
+def purge_index(opening: Opening, settings: Settings, embedder: Embedder, request: ErasureRequest) -> None:
     """Build the index anew of those who remain, with no version before it.
 
     It is removed when nobody is left to be found, or when the new one is refused: what is served must not go on naming
@@ -101,25 +101,25 @@ def purge_index(opening: Opening, settings: Settings, embedder: Embedder, order:
     Raises:
         TransientError: another process is building it.
     """
-    order.note("index")
+    request.note("index")
     if not settings.index_path.exists():
         return
     try:
         if _is_anybody_indexable(opening, settings):
             report = profile_index(opening, settings, embedder, forgetting=True)
-            order.note("index", rewritten=report.served.rows)
+            request.note("index", rewritten=report.served.rows)
             return
     except TransientError:
         raise
     except PipelineError as error:
-        why = order.needles.redact(str(error))
-        order.remarks.append(f"anything in the index, which is removed, because a new one was refused: {why}")
+        why = request.needles.redact(str(error))
+        request.remarks.append(f"anything in the index, which is removed, because a new one was refused: {why}")
     IndexStore(settings.index_path).erase()
 
 
 def _is_anybody_indexable(opening: Opening, settings: Settings) -> bool:
     with opening() as warehouse:
-        if not warehouse.scalar("SELECT count(*) FROM computed_days WHERE is_complete"):
+        if not has_profiles(warehouse):
             return False
         people = latest_texts(warehouse, last_computed_day(warehouse), settings.policy)
         count: int = people.count().to_pyarrow().as_py()

@@ -55,14 +55,14 @@ def identify(warehouse: Warehouse, settings: Settings, user: str) -> Identity | 
     user_id, address = user.strip(), _address(settings, user)
     rejected = _rejected_users(warehouse, settings)
     if _is_id(warehouse, user_id, rejected):
-        return _known_by(warehouse, settings, user_id, rejected, ())
+        return _known_by(warehouse, user_id, rejected, ())
     held = _holders(warehouse, address)
     holders = [holder for holder, is_current in held.items() if is_current] or list(held)
     holders = holders or sorted({key for key, email, _ in rejected if email == address and key})
     if len(holders) > 1:
         raise PipelineError(f"users {', '.join(holders)} have all had that address; say by its id which one is meant")
     if holders:
-        return _known_by(warehouse, settings, holders[0], rejected, (address,))
+        return _known_by(warehouse, holders[0], rejected, (address,))
     is_guest = warehouse.scalar("SELECT count(*) FROM raw_events WHERE list_contains(participants, ?)", address)
     is_rejected = any(email == address for _, email, _ in rejected)
     return Identity((), (address,), ()) if is_guest or is_rejected else None
@@ -70,7 +70,6 @@ def identify(warehouse: Warehouse, settings: Settings, user: str) -> Identity | 
 
 def _known_by(
     warehouse: Warehouse,
-    settings: Settings,
     user_id: str,
     rejected: list[tuple[str | None, str | None, str | None]],
     given: Iterable[str],

@@ -1,7 +1,7 @@
 """What an erased person is called, as texts to look for.
 
 What belongs here: recognising these texts in others, and putting the mark in their place. What does not: documents,
-in which the suppression list decides (`records/suppressions.py`), and where to look (`history.py`, `scan.py`).
+in which the suppression list decides (`records/suppressions.py`), and where to look (`dagster_state.py`, `scan.py`).
 """
 
 import json

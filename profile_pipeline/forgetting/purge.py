@@ -11,11 +11,12 @@ from datetime import date
 import pyarrow as pa
 
 from profile_pipeline.build import STEPS
-from profile_pipeline.forgetting.order import Order
+from profile_pipeline.computed_days import computed_span, owe_what_follows
+from profile_pipeline.forgetting.request import ErasureRequest
 from profile_pipeline.ingestion import log_sequence, rules_of
 from profile_pipeline.reconciliation import GONE
 from profile_pipeline.records.screening import screen, typed_columns
-from profile_pipeline.records.suppressions import Named, Suppressions
+from profile_pipeline.records.suppressions import OWNERS, Named, Suppressions
 from profile_pipeline.replay import dialects_of
 from profile_pipeline.settings import Settings
 from profile_pipeline.sql import quoted
@@ -24,66 +25,63 @@ from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 
 OWNED = {
-    "users": "id IN (SELECT unnest($ids)) OR email IN (SELECT unnest($addresses))",
-    "orders": "user_id IN (SELECT unnest($ids))",
-    "events": "false",
-    "messages": "user_id IN (SELECT unnest($ids))",
+    kind: " OR ".join(f"{name} IN (SELECT unnest(${'addresses' if name == 'email' else 'ids'}))" for name in owners)
+    or "false"
+    for kind, owners in OWNERS.items()
 }
+"""The condition under which a row of a log is theirs, by kind."""
 
 TIMES = ("created_at", "updated_at", "deleted_at", "deleted_date", "changed_at")
 """Typed columns that redacting leaves as they are: those of a tombstone are not in its document."""
 
 
-def purge(warehouse: Warehouse, settings: Settings, order: Order, suppressions: Suppressions) -> None:
+def purge(warehouse: Warehouse, settings: Settings, request: ErasureRequest, suppressions: Suppressions) -> None:
     """Take a person out of what was read, in one transaction.
 
-    The order knows the first day concerned before it ends.
+    The request knows the first day concerned before it ends.
     """
     with warehouse.transaction():
-        first_days = [_purge_log(warehouse, settings, order, suppressions, kind) for kind in RAW_TABLES]
-        rejected = [_purge_quarantine(warehouse, settings, order, suppressions, kind) for kind in RAW_TABLES]
-        order.note("quarantine", removed=sum(row[0] for row in rejected), redacted=sum(row[1] for row in rejected))
-        order.note("staged_documents", removed=warehouse.scalar("SELECT count(*) FROM staged_documents"))
+        first_days = [_purge_log(warehouse, settings, request, suppressions, kind) for kind in RAW_TABLES]
+        rejected = [_purge_quarantine(warehouse, settings, request, suppressions, kind) for kind in RAW_TABLES]
+        request.note("quarantine", removed=sum(row[0] for row in rejected), redacted=sum(row[1] for row in rejected))
+        request.note("staged_documents", removed=warehouse.scalar("SELECT count(*) FROM staged_documents"))
         # Reading begins anew, without them.
         for table in ("staged_documents", "extractions"):
             warehouse.connection.execute(f"DELETE FROM {table}").fetchall()
         # Numbers that were in use are given again, and must not look as if they had been seen.
-        warehouse.connection.execute(
-            "UPDATE computed_days SET log_sequence = least(log_sequence, ?)", [log_sequence(warehouse)]
-        ).fetchall()
+        owe_what_follows(warehouse, log_sequence(warehouse))
         # They are exported again where they are needed.
         warehouse.connection.execute(
             "DELETE FROM parquet_partitions WHERE table_name IN (SELECT unnest(?))",
             [[table.name for table in RAW_TABLES.values()]],
         ).fetchall()
-        known = [day for day in (order.start, *first_days) if day is not None]
-        order.first_day = min(known).isoformat() if known else None
-        order.save(settings)
+        known = [day for day in (request.start, *first_days) if day is not None]
+        request.first_day = min(known).isoformat() if known else None
+        request.save(settings)
 
 
-def recompute(warehouse: Warehouse, settings: Settings, order: Order) -> None:
+def recompute(warehouse: Warehouse, settings: Settings, request: ErasureRequest) -> None:
     """Compute all that follows from the logs, from the person's first day to the last computed one."""
     for name in DERIVED_TABLES:
         key = "id" if name == "user_profiles" else "user_id"
         removed = f"SELECT count(*) FROM {name} WHERE {key} IN (SELECT unnest(?))"
-        order.note(name, removed=warehouse.scalar(removed, order.ids))
-    order.save(settings)
-    rows = warehouse.connection.execute("SELECT min(partition_date), max(partition_date) FROM computed_days").fetchall()
-    first, last = rows[0]
-    if order.start is None or last is None or order.start > last:
+        request.note(name, removed=warehouse.scalar(removed, request.ids))
+    request.save(settings)
+    computed = computed_span(warehouse)
+    if request.start is None or computed is None or request.start > computed.end:
         return
-    window = Window(max(order.start, first), last)
+    window = Window(max(request.start, computed.start), computed.end)
     for name, step in STEPS.items():
-        order.note(name, rewritten=step(warehouse, settings, window).written.rows_written)
-    order.save(settings)
+        request.note(name, rewritten=step(warehouse, settings, window).written.rows_written)
+    request.save(settings)
 
 
 def _purge_log(
-    warehouse: Warehouse, settings: Settings, order: Order, suppressions: Suppressions, kind: str
+    warehouse: Warehouse, settings: Settings, request: ErasureRequest, suppressions: Suppressions, kind: str
 ) -> date | None:
     """Purge the log of a kind; the first day on which it changed, None if it did not."""
     connection, log = warehouse.connection, RAW_TABLES[kind].name
-    known_by = {"ids": order.ids, "addresses": order.addresses}
+    known_by = {"ids": request.ids, "addresses": request.addresses}
     owned = {name: value for name, value in known_by.items() if f"${name}" in OWNED[kind]}
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE doomed AS SELECT rowid AS place FROM {log} WHERE {OWNED[kind]}", owned
@@ -92,9 +90,9 @@ def _purge_log(
         f"CREATE OR REPLACE TEMP TABLE mended AS SELECT 0::BIGINT AS place, * FROM {log} LIMIT 0"
     ).fetchall()
     for condition, dialect in dialects_of(settings, kind):
-        _find_candidates(warehouse, order, suppressions, f"{log} WHERE {condition}")
+        _find_candidates(warehouse, request, suppressions, f"{log} WHERE {condition}")
         named = suppressions.find(connection, kind, "candidates", dialect)
-        _note_found(warehouse, order, named)
+        _note_found(warehouse, request, named)
         rules = rules_of(settings, dialect)
         documents = (
             "(SELECT after AS document, NULL::VARCHAR AS source, position FROM verdicts WHERE after IS NOT NULL)"
@@ -117,7 +115,7 @@ def _purge_log(
         ).fetchall()
     concerned = "rowid IN (SELECT place FROM doomed UNION SELECT place FROM mended)"
     rows = connection.execute(f"SELECT min(partition_date) FROM {log} WHERE {concerned}").fetchall()
-    order.note(
+    request.note(
         log,
         removed=warehouse.scalar("SELECT count(DISTINCT place) FROM doomed"),
         redacted=warehouse.scalar("SELECT count(*) FROM mended ANTI JOIN doomed USING (place)"),
@@ -155,14 +153,14 @@ def _write_log(warehouse: Warehouse, kind: str) -> None:
 
 
 def _purge_quarantine(
-    warehouse: Warehouse, settings: Settings, order: Order, suppressions: Suppressions, kind: str
+    warehouse: Warehouse, settings: Settings, request: ErasureRequest, suppressions: Suppressions, kind: str
 ) -> tuple[int, int]:
     """Purge what was rejected of a kind; how many documents went, and how many were redacted."""
     connection, removed, redacted = warehouse.connection, 0, 0
     for condition, dialect in dialects_of(settings, kind):
-        _find_candidates(warehouse, order, suppressions, f"quarantine WHERE kind = '{kind}' AND {condition}")
+        _find_candidates(warehouse, request, suppressions, f"quarantine WHERE kind = '{kind}' AND {condition}")
         named = suppressions.find(connection, kind, "candidates", dialect)
-        _note_found(warehouse, order, named)
+        _note_found(warehouse, request, named)
         removed += len(named.owned)
         redacted += len(named.redacted)
         connection.execute(
@@ -183,12 +181,12 @@ def _purge_quarantine(
     reasons = connection.execute(
         f"SELECT rowid, reason, record_id FROM quarantine WHERE kind = '{kind}' AND "
         "regexp_matches(lower(concat_ws(' ', reason, record_id)), ?)",
-        [order.needles.expression or "^$"],
+        [request.needles.expression or "^$"],
     ).fetchall()
     for row, reason, record_id in reasons:
         connection.execute(
             "UPDATE quarantine SET reason = ?, record_id = ? WHERE rowid = ?",
-            [order.needles.redact(reason), order.needles.redact(record_id) if record_id else record_id, row],
+            [request.needles.redact(reason), request.needles.redact(record_id) if record_id else record_id, row],
         ).fetchall()
     connection.execute(
         f"DELETE FROM quarantine WHERE kind = '{kind}' AND rowid NOT IN "
@@ -197,12 +195,12 @@ def _purge_quarantine(
     return removed, redacted + len(reasons)
 
 
-def _find_candidates(warehouse: Warehouse, order: Order, suppressions: Suppressions, rows: str) -> None:
+def _find_candidates(warehouse: Warehouse, request: ErasureRequest, suppressions: Suppressions, rows: str) -> None:
     """Make the temporary table `candidates` of the rows whose document may name the person.
 
     They have to have one of the texts, unless an escape or a folded alias may hide it.
     """
-    texts = sorted({variant.lower() for variant in (*order.needles.variants, *order.ids)})
+    texts = sorted({variant.lower() for variant in (*request.needles.variants, *request.ids)})
     may_name = ["contains(lower(document), '\\u')", *(["contains(document, '@')"] * suppressions.fold_email_aliases)]
     may_name += [f"regexp_matches(lower(document), {quoted(_loosely(text))})" for text in texts]
     warehouse.connection.execute(
@@ -222,9 +220,9 @@ def _loosely(text: str) -> str:
     )
 
 
-def _note_found(warehouse: Warehouse, order: Order, named: Named) -> None:
+def _note_found(warehouse: Warehouse, request: ErasureRequest, named: Named) -> None:
     """Make the temporary table `verdicts` (position, after: null for what goes), and keep how they were written."""
-    order.forms = sorted({*order.forms, *named.forms})
+    request.forms = sorted({*request.forms, *named.forms})
     verdicts = {
         "position": pa.array([*named.redacted, *named.owned], pa.int64()),
         "after": pa.array([*named.redacted.values(), *[None] * len(named.owned)], pa.large_string()),

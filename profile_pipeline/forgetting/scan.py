@@ -19,10 +19,10 @@ from pathlib import Path
 
 import duckdb
 
-from profile_pipeline.forgetting.history import texts
+from profile_pipeline.forgetting.dagster_state import texts
 from profile_pipeline.forgetting.identity import names_within
 from profile_pipeline.forgetting.needles import Needles
-from profile_pipeline.forgetting.order import order_path
+from profile_pipeline.forgetting.request import request_path
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.settings import Settings
 from profile_pipeline.sql import quoted
@@ -70,8 +70,8 @@ def scan(settings: Settings, needles: Needles) -> Scan:
             tables = list(_tables_naming(warehouse, needles))
     skipped = _sources(settings)
     files = [path for path in sorted(settings.home.rglob("*")) if path.is_file() and not _is_skipped(path, skipped)]
-    order = order_path(settings)
-    left = {str(path) for path in files if path != order and _is_in_file(path, needles, ambiguous)}
+    request = request_path(settings)
+    left = {str(path) for path in files if path != request and _is_in_file(path, needles, ambiguous)}
     left |= {str(path) for path in files if needles.are_in(str(path.relative_to(settings.home)))}
     left |= {f"the table {name}" for name in tables}
     left |= {f"version {version} of the index" for version in _versions_naming(settings, needles)}

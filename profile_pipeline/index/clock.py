@@ -59,7 +59,7 @@ def with_clock(profiles: pa.Table, day: date) -> pa.Table:
     return profiles
 
 
-def at(condition: str, day: date) -> str:
+def expand_clock_words(condition: str, day: date) -> str:
     """A condition in SQL with the words of `CLOCK_WORDS` written out as of a day, in stored columns."""
 
     def written_out(found: re.Match[str]) -> str:

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.clock import CLOCK_WORDS, at
+from profile_pipeline.index.clock import CLOCK_WORDS, expand_clock_words
 from profile_pipeline.index.store import FILTER_COLUMNS, is_one_of
 from profile_pipeline.sql import quoted
+from profile_pipeline.tables import DECISIONS
 
 FILTERABLE = ("user_id", *FILTER_COLUMNS, "text")
 
@@ -59,9 +60,9 @@ class Filters:
 
     def condition(self, day: date) -> str | None:
         """The condition in LanceDB's SQL as of a day; nothing when everybody may be found."""
-        parts = [] if self.where is None else [f"({at(self.where, day)})"]
+        parts = [] if self.where is None else [f"({expand_clock_words(self.where, day)})"]
         if self.can_send:
-            parts.append(at("can_send_new_message", day))
+            parts.append(expand_clock_words("can_send_new_message", day))
         if self.neighborhoods:
             places = ("home_neighborhood", "work_neighborhood")
             parts.append(f"({' OR '.join(is_one_of(place, self.neighborhoods) for place in places)})")
@@ -81,10 +82,10 @@ class Filters:
                 compares with a label that is nobody's.
         """
         if self.where is not None:
-            with self.blamed():
-                holds_for = table.count_rows(at(self.where, day))
+            with self.reporting_errors():
+                holds_for = table.count_rows(expand_clock_words(self.where, day))
             if not holds_for:
-                _refuse_unknown_labels(self.where, table, day)
+                _refuse_unknown_labels(self.where, table)
         for name in self.neighborhoods:
             if not table.count_rows(Filters(neighborhoods=(name,)).condition(day)):
                 exist = _values(table, "home_neighborhood", "work_neighborhood")
@@ -94,7 +95,7 @@ class Filters:
                 raise PipelineError(f"nobody has the tag {tag.lower()!r}; there are {_values(table, 'tags')}")
 
     @contextmanager
-    def blamed(self) -> Iterator[None]:
+    def reporting_errors(self) -> Iterator[None]:
         """Tell what LanceDB says against a query as said against `where`; some of it shows in the query alone.
 
         Raises:
@@ -120,13 +121,12 @@ def wrong_filter(where: str, message: str) -> str:
     )
 
 
-def _refuse_unknown_labels(where: str, table: Any, day: date) -> None:
+def _refuse_unknown_labels(where: str, table: Any) -> None:
     """Raise an error if a condition compares with a label that nobody has: it is more likely mistyped than meant."""
     for found in COMPARED.finditer(where):
         column, label = (found[1] or found[3]).lower(), (found[2] or found[4]).replace("''", "'")
         if column == "decision":
-            known = re.findall(r"'(\w{4,})'", at(column, day).replace("'false'", ""))
-            exist = "" if label in known else ", ".join(known)
+            exist = "" if label in DECISIONS else ", ".join(DECISIONS)
         elif column in LABELS:
             has = (
                 f"array_has_any({column}, [{quoted(label)}])" if _is_list(table, column) else is_one_of(column, [label])

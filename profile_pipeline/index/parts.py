@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from profile_pipeline.index.acceleration import word_index
 from profile_pipeline.index.embedding import Embedder
-from profile_pipeline.index.ranking import FUSION_CONSTANT
+from profile_pipeline.index.ranking import reciprocal
+from profile_pipeline.index.text import DOMAINS
+from profile_pipeline.profiles.summary import DETAILS_MISSING, PRONOUNS
 
 SHOWN_PARTS = 2
 """Sentences told of a profile, out of six at most."""
@@ -21,7 +23,7 @@ SHOWN_PARTS = 2
 NEARLY = 0.8
 """A sentence matches by meaning if its cosine is at least this share of that of the best one of its text."""
 
-MISSING = "Details still missing:"
+BEGINNINGS = "|".join((*PRONOUNS, DETAILS_MISSING, DOMAINS))
 
 Ranks = dict[str, int]
 """The sentences of one text that match, each with its rank, from 1 on."""
@@ -34,8 +36,8 @@ def sentences(text: str) -> list[str]:
     abbreviation: "at Dr. Wine" is not cut.
     """
     name = re.escape(text.split(maxsplit=1)[0]) if text.split() else ""
-    parts: list[str] = re.split(rf"(?<=\.) (?=(?:{name}|She|He|They|{MISSING}|Domains:)(?:\W|$))", text)
-    return [part for part in parts if not part.startswith(MISSING)]
+    parts: list[str] = re.split(rf"(?<=\.) (?=(?:{name}|{BEGINNINGS})(?:\W|$))", text)
+    return [part for part in parts if not part.startswith(DETAILS_MISSING)]
 
 
 def by_meaning(vector: np.ndarray, texts: Sequence[str], embedder: Embedder) -> list[Ranks]:
@@ -67,7 +69,7 @@ def _best(rankings: tuple[Ranks, ...]) -> list[str]:
     sums: dict[str, float] = {}
     for ranks in rankings:
         for part, rank in ranks.items():
-            sums[part] = sums.get(part, 0) + 1 / (FUSION_CONSTANT + rank)
+            sums[part] = sums.get(part, 0) + reciprocal(rank)
     return sorted(sums, key=lambda part: -sums[part])[:SHOWN_PARTS]
 
 

@@ -109,6 +109,11 @@ class OpenVersion:
         return found.select(columns).add_column(0, "score", ranked["score"])
 
 
+def reciprocal(rank: int) -> float:
+    """What a rank, from 1 on, adds to a fused score."""
+    return 1 / (FUSION_CONSTANT + rank)
+
+
 def fuse(rankings: list[pa.Table]) -> pa.Table:
     """Reciprocal rank fusion: the sum over the rankings of 1 / (60 + rank), best first, equal sums by user.
 
@@ -120,8 +125,8 @@ def fuse(rankings: list[pa.Table]) -> pa.Table:
     sums: dict[tuple[str, int], float] = {}
     for ranking in rankings:
         for rank, key in enumerate(zip(ranking["user_id"].to_pylist(), ranking["_rowid"].to_pylist(), strict=True), 1):
-            sums[key] = sums.get(key, 0) + 1 / (FUSION_CONSTANT + rank)
-    most = len(rankings) / (FUSION_CONSTANT + 1)
+            sums[key] = sums.get(key, 0) + reciprocal(rank)
+    most = len(rankings) * reciprocal(1)
     rows = [{"score": score / most, "user_id": user, "_rowid": row} for (user, row), score in sums.items()]
     return _ranked(pa.Table.from_pylist(rows, schema=RANKED_SCHEMA))
 

@@ -115,14 +115,14 @@ class Searcher:
             day = _day(version, as_of)
             where = _condition(version, chosen, day, limit)
             question = Question(text, mode, None if mode is Mode.TEXT else self._embedded(version, text))
-            with chosen.blamed():
+            with chosen.reporting_errors():
                 count = max(limit, RERANKED_AT_LEAST) if self._reranker else limit
                 ranked = _ranked(version, question, where, count)
             if self._reranker:
                 texts = version.complete(ranked, ["text"])["text"].to_pylist()
                 ranked = reranked(ranked, text, texts, self._reranker).slice(0, limit)
-            told = _told(version, ranked, day, columns)
-            return self._with_parts(told, version, ranked, question) if with_parts else told
+            rows = _with_columns(version, ranked, day, columns)
+            return self._with_parts(rows, version, ranked, question) if with_parts else rows
 
         return self._answered(answer)
 
@@ -162,13 +162,13 @@ class Searcher:
             day = _day(version, as_of)
             where = _condition(version, chosen, day, limit)
             user = _stored(version, user_id, ["vector", "text"])
-            with chosen.blamed():
+            with chosen.reporting_errors():
                 # One more, for the user, whom nobody is nearer to.
                 ranked = version.nearest(user["vector"].values.to_numpy(), where, limit + 1)
             others = ranked.filter(pc.not_equal(ranked["user_id"], user_id)).slice(0, limit)
-            told = _told(version, others, day, columns)
+            rows = _with_columns(version, others, day, columns)
             question = Question(user["text"].as_py(), Mode.TEXT)
-            return self._with_parts(told, version, others, question) if with_parts else told
+            return self._with_parts(rows, version, others, question) if with_parts else rows
 
         return self._answered(answer)
 
@@ -206,7 +206,7 @@ class Searcher:
                 if self._is_current(version):
                     raise
 
-    def _with_parts(self, told: pa.Table, version: OpenVersion, ranked: pa.Table, question: Question) -> pa.Table:
+    def _with_parts(self, rows: pa.Table, version: OpenVersion, ranked: pa.Table, question: Question) -> pa.Table:
         """Add `parts`, the sentences of those found that match the question, as the profiles were ranked."""
         texts = version.complete(ranked, ["text"])["text"].to_pylist()
         rankings = []
@@ -214,7 +214,7 @@ class Searcher:
             rankings.append(parts.by_meaning(question.vector, texts, self._embedder))
         if question.mode is not Mode.VECTOR:
             rankings.append(parts.by_words(question.text, texts))
-        return told.append_column("parts", pa.array(parts.best(*rankings), pa.list_(pa.string())))
+        return rows.append_column("parts", pa.array(parts.best(*rankings), pa.list_(pa.string())))
 
     def _embedded(self, version: OpenVersion, text: str) -> np.ndarray:
         """A text as the version's model sees it."""
@@ -269,7 +269,7 @@ def _ranked(version: OpenVersion, question: Question, where: str | None, limit: 
     return fuse([near, alike.result()]).slice(0, limit)
 
 
-def _told(version: OpenVersion, ranked: pa.Table, day: date, columns: Sequence[str]) -> pa.Table:
+def _with_columns(version: OpenVersion, ranked: pa.Table, day: date, columns: Sequence[str]) -> pa.Table:
     """`score` and the columns of ranked profiles; those of the clock as of the day."""
     stored = [name for name in columns if name not in CLOCK_COLUMNS]
     if len(stored) == len(columns):

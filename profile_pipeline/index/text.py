@@ -18,6 +18,9 @@ next build makes every text anew, and a whole new version of the index beside th
 
 RECIPE = ibis.literal(TEXT_RECIPE, "int64")
 
+DOMAINS = "Domains:"
+"""How the sentence with the tags begins."""
+
 NO_TAGS = ibis.literal([], "array<string>")
 
 
@@ -68,7 +71,7 @@ def user_summaries(user_profiles: ir.Table, policy: Policy) -> ir.Table:
     # condition guards again wherever it is used, which made this five times slower.
     live = user_profiles.filter(~_.is_deleted)
     told = with_tags(with_summary(live, policy, as_of_day=False), policy)
-    text = told.summary + " Domains: " + told.tags.join(", ") + "."
+    text = told.summary + f" {DOMAINS} " + told.tags.join(", ") + "."
     told = told.mutate(text=ibis.ifelse(told.tags.length() > 0, text, ibis.null()))
     told = told.select("partition_date", "summary", "tags", "text", user_id="id", text_hash=told.text.hexdigest("md5"))
     told = told.mutate(text_recipe=RECIPE)

@@ -16,7 +16,7 @@ from profile_pipeline.profiles.summary import with_summary
 from profile_pipeline.tables import CLOCK_FIELDS, USER_PROFILES
 
 DAYS_PER_MONTH = 30.4375
-"""A year of 365.25 days in twelve parts, as the specification has it."""
+"""A year of 365.25 days in twelve parts."""
 
 
 def profiles_as_of(user_profiles: ir.Table, day: date, policy: Policy) -> ir.Table:

@@ -22,8 +22,8 @@ from profile_pipeline.tables import USER_PROFILES
 PARAMETER = "as_of_day"
 """The macros' argument. DuckDB puts it in place of any column of that name, so no column may have it."""
 
-PLACEHOLDER = date(9999, 12, 31)
-"""Stands for the argument while the expression is compiled; no other literal has that day."""
+PLACEHOLDER = date(9876, 5, 4)
+"""Stands for the argument while the expression is compiled: a day that no rule names."""
 
 COMPILED_PLACEHOLDER = compiler.to_sqlglot(ibis.literal(PLACEHOLDER)).find(sge.Func)
 

@@ -28,6 +28,11 @@ SAYS_NOTHING = ("none", "any", "n/a", "no preference", "no restrictions")
 PARTNERED = ("married", "engaged", "in a relationship")
 """Relationship states that are told; of the others a message had better not speak."""
 
+PRONOUNS = SHE, HE, THEY = ("She", "He", "They")
+
+DETAILS_MISSING = "Details still missing:"
+"""How the sentence begins that tells nothing of the user."""
+
 FRIENDS_NAMED = 3
 CUISINES_NAMED = 2
 
@@ -78,12 +83,12 @@ def with_summary(profiles: ir.Table, policy: Policy, *, as_of_day: bool) -> ir.T
 def pronoun(profile: ir.Table) -> ir.StringColumn:
     """`She` or `He` when the gender is female or male in any letter case, else `They`."""
     gender = profile.gender.lower()
-    return ibis.cases((gender == "female", "She"), (gender == "male", "He"), else_="They")
+    return ibis.cases((gender == "female", SHE), (gender == "male", HE), else_=THEY)
 
 
 def voice(profile: ir.Table, introduced: ir.BooleanValue) -> Voice:
     """By pronoun when an earlier sentence has introduced the user, else by first name."""
-    they = profile.pronoun == "They"
+    they = profile.pronoun == THEY
     subject = introduced.ifelse(profile.pronoun, profile.first_name)
     copula = ibis.cases((~introduced, " is"), (they, "'re"), else_="'s")
     return Voice(subject, subject + copula, they & introduced)
@@ -213,7 +218,7 @@ def company(profile: ir.Table, who: Voice) -> ir.StringColumn:
     """
     status = profile.relationship_status.lower()
     partnered = ibis.ifelse(status.isin(PARTNERED), status, ibis.null())
-    possessive = ibis.cases((who.subject == "She", "her"), (who.subject == "He", "his"), else_="their")
+    possessive = ibis.cases((who.subject == SHE, "her"), (who.subject == HE, "his"), else_="their")
     friends = (profile.friends.length() == 1).ifelse(" friend ", " friends ") + listed(profile.friends[:FRIENDS_NAMED])
     attends = who.subject + who.verb(" often attends", " often attend") + " with " + possessive + friends
     return ibis.coalesce(
@@ -225,7 +230,7 @@ def company(profile: ir.Table, who: Voice) -> ir.StringColumn:
 def missing_details(profile: ir.Table) -> ir.StringColumn:
     """Details still missing: interests, age, and occupation."""
     missing = listed(profile.missing_key_fields).replace("_", " ")
-    told = "Details still missing: " + missing + "."
+    told = f"{DETAILS_MISSING} " + missing + "."
     return ibis.ifelse(profile.should_request_more_details, told, ibis.null())
 
 

@@ -33,7 +33,7 @@ class Dialect:
 
 
 PLAIN = Dialect()
-"""Documents in the field names of the specification."""
+"""Documents in the field names of `models.py`."""
 
 
 def value_at(document: Any, path: Path) -> Any:

@@ -4,7 +4,7 @@ What belongs here: each record's fields, how they are normalised, every reason t
 was known on. What does not: reading documents (`sources/`), versions of a record (`ingestion.py`), and the
 same rules for many documents at once (`screening.py`), which must agree with these exactly.
 
-Where the specification is silent:
+What no single field says:
 
 - A blank string stands for a missing value in any field. Unknown fields are allowed and kept in the document.
 - A user needs `id` and `email`; an order `id`, `user_id`, `amount` and `date`; an event `id` and `date`; a
@@ -48,7 +48,7 @@ SHOWN_CHARACTERS = 60
 """Enough of a value to recognise it in a reason."""
 
 
-class Rejected(Exception):  # noqa: N818  # it is a verdict on a record, as the specification words it
+class Rejected(Exception):  # noqa: N818  # it is a verdict on a record, and no fault of the program
     """A document that breaks its model, with the reason in words.
 
     `record_id` and `known_on`, the latest day it was known on, are given where they can be read;
@@ -306,9 +306,7 @@ class Parsed:
     known_days: tuple[date, ...]
 
 
-def parse(
-    kind: str, document: str, zone: ZoneInfo, *, fold_email_aliases: bool = False, dialect: Dialect = PLAIN
-) -> Parsed:
+def parse(kind: str, document: str, reading: Reading, dialect: Dialect = PLAIN) -> Parsed:
     """Read one document of a kind, written in a dialect.
 
     Raises:
@@ -316,13 +314,12 @@ def parse(
     """
     fields = _fields(document)
     values = _values(kind, fields, dialect)
-    made = _made(fields, dialect, zone)
-    reading = Reading(zone, fold_email_aliases)
+    made = _made(fields, dialect, reading.zone)
     try:
         record = MODELS[kind].model_validate(values, context=reading)
     except ValidationError as error:
         reason = "; ".join(_in_words(fault) for fault in error.errors())  # type: ignore[arg-type]
-        raise Rejected(reason, _record_id(values["id"]), _latest_day(kind, values, made, zone)) from None
+        raise Rejected(reason, _record_id(values["id"]), _latest_day(kind, values, made, reading.zone)) from None
     return _parsed(record, made, is_made_last=dialect.system_time is not None)
 
 
@@ -347,7 +344,7 @@ def known_days(parsed: Parsed, first_partition: date) -> tuple[date, ...]:
 def _values(kind: str, fields: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
     values = {name: _bare(value_at(fields, dialect.path(name)), name, dialect) for name in MODELS[kind].model_fields}
     if values["id"] is None:
-        values["id"] = _unwrapped(fields.get("_id"))
+        values["id"] = unwrapped(fields.get("_id"))
     return values
 
 
@@ -393,10 +390,10 @@ def _bare(value: Any, name: str, dialect: Dialect) -> Any:
     """A field's value without what its system dresses it in."""
     if dialect.has_links and name not in LIST_FIELDS and isinstance(value, list) and len(value) < 2:
         value = value[0] if value else None
-    return _unwrapped(value)
+    return unwrapped(value)
 
 
-def _unwrapped(value: Any) -> Any:
+def unwrapped(value: Any) -> Any:
     """A value of MongoDB's extended JSON as plain JSON; any other value as it is."""
     if not isinstance(value, dict) or len(value) != 1:
         return value
@@ -417,7 +414,7 @@ WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "$oid": str,
     "$uuid": str,
     "$binary": _uuid,
-    "$date": _unwrapped,
+    "$date": unwrapped,
     "$numberDecimal": str,
     "$numberInt": int,
     "$numberLong": int,

@@ -105,13 +105,13 @@ def screen(
     """Type, or reject with a reason, each document of a relation.
 
     Args:
-        connection: where `documents` is and `into` is made; documents are streamed, never held at once. kind:
-            users, orders, events or messages. documents: a relation of (document, source, position), read
-            once; position is the order of arrival. into: the temporary table to create: (position, source,
-            document, content_hash, record_id, reason, days, edited_date)
-            and `typed_columns`. An accepted document has no reason, its known days sorted, the latest on which it
-            was created or changed, and its columns. A rejected one has a reason, and as days the latest it was known
-            on, null where none can be read.
+        connection: where `documents` is and `into` is made; documents are streamed, never held at once.
+        kind: users, orders, events or messages.
+        documents: a relation of (document, source, position), read once; position is the order of arrival.
+        into: the temporary table to create: (position, source, document, content_hash, record_id, reason, days,
+            edited_date) and `typed_columns`. An accepted document has no reason, its known days sorted, the latest on
+            which it was created or changed, and its columns. A rejected one has a reason, and as days the latest it
+            was known on, null where none can be read.
         rules: how values are read.
         window: leaves out documents whose days all lie outside.
         only: the typed columns to keep, all unless given; documents that need not be parsed are null then.
@@ -155,13 +155,7 @@ def _verdict(kind: str, row: tuple[Any, ...], rules: Rules, window: Window | Non
     """The screened row of one document; None when it does not concern the window."""
     verdict = dict(zip(("position", "source", "document", "content_hash"), row, strict=True))
     try:
-        parsed = parse(
-            kind,
-            verdict["document"],
-            rules.reading.zone,
-            fold_email_aliases=rules.reading.fold_email_aliases,
-            dialect=rules.dialect,
-        )
+        parsed = parse(kind, verdict["document"], rules.reading, rules.dialect)
     except Rejected as rejection:
         days = None if rejection.known_on is None else [max(rejection.known_on, rules.first_partition)]
         verdict |= {"reason": rejection.reason, "record_id": rejection.record_id, "days": days}

@@ -85,7 +85,8 @@ class Suppressions:
         """Which documents of a relation of (document, position) belong to erased people or name them.
 
         Args:
-            connection: where the relation is. kind: users, orders, events or messages.
+            connection: where the relation is.
+            kind: users, orders, events or messages.
             documents: its name, or a query in brackets; it is read several times.
             dialect: how the documents are written.
         """

@@ -3,7 +3,7 @@
 What belongs here: making up a source folder and writing it. What does not: reading one (`sources/`).
 
 There are two generators behind one function. JSON Lines are a story for reading (`story.py`): every accepted
-way to write a date, gaps, friends, departures, the worked example of the specification (`golden.py`), and
+way to write a date, gaps, friends, departures, the worked example (`golden.py`), and
 lines that must be rejected (`dirty.py`). Parquet is volume (`bulk.py`): clean typed columns with realistic
 proportions, written without a loop over records.
 """

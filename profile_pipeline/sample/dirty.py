@@ -1,6 +1,6 @@
 """Lines that the pipeline must put into quarantine, one list for each file.
 
-What belongs here: each way in which the specification lets a record be rejected, and the line that shows it.
+What belongs here: each reason for which a record is rejected, and the line that shows it.
 What does not: records that are merely untidy and still count (`story.py`).
 
 A day's batch fails when more than a tenth of it is rejected, so the dates here are those of the two big days

@@ -1,6 +1,6 @@
-"""The worked example of the specification: the records behind one profile known to the letter.
+"""The worked example: the records behind one profile known to the letter.
 
-What belongs here: those records, whose JSON lines come out exactly as the specification has them. What does
+What belongs here: those records, whose JSON lines are known to the letter, too. What does
 not: anything made up (`story.py`). The story stays away from these people, so that on 2024-02-10 the profile
 of `user_001` is the expected one inside the sample too.
 """
@@ -86,4 +86,4 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
         },
     ],
 }
-"""Kind of record to the records of the example, fields in the order of the specification."""
+"""Kind of record to the records of the example, fields in the order of its lines."""

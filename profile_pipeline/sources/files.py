@@ -1,14 +1,14 @@
 """The file source: a folder of JSON lines, plain or compressed, and Parquet files.
 
-What belongs here: finding the files, whether they changed, and cutting them into documents. What does not: what a
-document means (`records/`), and what of it is new (`ingestion.py`, `discovery.py`).
+What belongs here: finding the files, whether they changed, and cutting them into a stream of documents that DuckDB
+scans. What does not: what a document means (`records/`), and what of it is new (`ingestion.py`, `discovery.py`).
 """
 
 import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -21,15 +21,40 @@ import pyarrow.compute as pc
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.records.dialect import PLAIN
 from profile_pipeline.records.models import MODELS
-from profile_pipeline.sources.base import DOCUMENT_SCHEMA, Documents
 from profile_pipeline.sources.description import SAMPLE_DOCUMENTS, Description, filled_fields
-from profile_pipeline.window import Window
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 BLOCK_BYTES = 4 << 20
 """Enough lines for a batch to keep a core busy, small enough that all cores get some."""
 PARQUET_BATCH_ROWS = 10_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+DOCUMENT_SCHEMA = pa.schema([("document", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
+"""The document as JSON text, where it was read, such as `users.jsonl:17`, and its order of arrival."""
+
+
+@dataclass
+class Documents:
+    """A stream of documents that can be read once, in batches of bounded size.
+
+    `is_missing` says that the source has nothing under that kind's name, which differs from an empty file.
+    What goes wrong while streaming surfaces inside the engine that reads, with its words; `error` keeps the
+    cause.
+    """
+
+    batches: Iterator[pa.RecordBatch]
+    is_missing: bool = False
+    error: PipelineError | None = field(default=None, init=False)
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The stream as DuckDB scans it."""
+        return pa.RecordBatchReader.from_batches(DOCUMENT_SCHEMA, self._remembering())
+
+    def _remembering(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self.batches
+        except PipelineError as error:
+            self.error = error
+            raise
 
 
 @dataclass(frozen=True)
@@ -41,7 +66,7 @@ class FileSource:
 
     folder: Path
 
-    def read(self, kind: str, window: Window) -> Documents:
+    def read(self, kind: str) -> Documents:
         """All documents of a kind, since a file has no index of days.
 
         A line that is not UTF-8 comes as text that no reader takes for JSON.

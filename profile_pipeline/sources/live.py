@@ -1,13 +1,13 @@
 """What a live source can do: a system whose records change while one reads.
 
-What belongs here: the protocol. What does not: any one system, and what is done with the documents
+What belongs here: the protocols. What does not: any one system, and what is done with the documents
 (`extraction.py`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from profile_pipeline.records.dialect import Dialect
 from profile_pipeline.sources.description import Description
@@ -87,7 +87,7 @@ class LiveSource(Protocol):
         ...
 
     def fetch(self, kind: str, keys: list[str]) -> Iterator[Batch]:
-        """The documents of these records, those that still exist; the places mean nothing."""
+        """The documents of these records, however many, those that still exist; the places mean nothing."""
         ...
 
     def describe(self, kind: str) -> Description:
@@ -96,4 +96,19 @@ class LiveSource(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class WakingSource(Protocol):
+    """A live source that tells of a change when it is made, so that nobody has to look for it."""
+
+    def woken(self, token: str | None) -> tuple[bool, str | None]:
+        """Whether any record may have changed since a token, and the token of now.
+
+        Without a token, the answer is True; without a token in return, the next look begins anew.
+
+        Raises:
+            PipelineError: the system, as it is set up, cannot tell.
+        """
         ...

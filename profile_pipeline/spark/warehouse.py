@@ -25,7 +25,7 @@ from ibis.backends.pyspark.datatypes import PySparkSchema
 from profile_pipeline.spark.backend import SparkBackend, spark_session
 from profile_pipeline.sql import quoted
 from profile_pipeline.tables import DERIVED_TABLES, PARQUET_PARTITIONS, TABLES
-from profile_pipeline.warehouse import Warehouse, Written
+from profile_pipeline.warehouse import Warehouse, Written, column_types, drop_cached
 from profile_pipeline.window import Window
 
 
@@ -81,12 +81,18 @@ class SparkWarehouse(Warehouse):
         self._registered.append(view)
         return self.spark.table(view).select(*TABLES[name].columns)
 
-    def _write(
-        self, name: str, rows: ir.Table, window: Window, in_order: bool, on_change: Callable[[], None]
+    def replace(
+        self,
+        name: str,
+        rows: ir.Table,
+        window: Window,
+        *,
+        in_order: bool = False,
+        on_change: Callable[[], None] = lambda: None,
     ) -> Written:
         """As in DuckDB; partitions are compared by count and by the sum of hashes of their rows as JSON."""
         if name not in DERIVED_TABLES:
-            return super()._write(name, rows, window, in_order, on_change)
+            return super().replace(name, rows, window, in_order=in_order, on_change=on_change)
         with self._staging() as staging:
             found = self._stage(rows.select(*TABLES[name].columns), staging)
             stored = self._contents(name, window)
@@ -177,8 +183,7 @@ class SparkWarehouse(Warehouse):
             files = [file.replace(folder / file.name).name for file in staged]
             if content:
                 rows.append([day, name, files, *content])
-        self.connection.execute("BEGIN TRANSACTION")
-        try:
+        with self.transaction():
             if drop:
                 self.connection.execute(f"DROP TABLE {name}").fetchall()
             self.connection.execute(
@@ -190,10 +195,6 @@ class SparkWarehouse(Warehouse):
             if name in DERIVED_TABLES:
                 self._create_view(name)
             on_publish()
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
-        self.connection.execute("COMMIT")
         kept = set(self._files(name))
         for day in changed:
             for file in self._day_folder(name, day).iterdir():
@@ -205,8 +206,7 @@ class SparkWarehouse(Warehouse):
 
     def _view(self, name: str) -> str:
         """The statement that creates the view of a table over the files that count."""
-        to_sql = self.ibis.compiler.type_mapper.to_string
-        types = {column: to_sql(ibis.dtype(type_)) for column, type_ in TABLES[name].types.items()}
+        types = column_types(name)
         # Says the columns where there is no file yet, and those that files of an earlier release lack.
         nothing = ", ".join(f'NULL::{type_} AS "{column}"' for column, type_ in types.items())
         columns = ", ".join(f'"{column}"' for column in types)
@@ -242,7 +242,6 @@ class SparkWarehouse(Warehouse):
 
     def _forget_registered(self) -> None:
         """Drop what was registered and cached in Spark for a table that is written now."""
-        for name in list(self.spark._cache_name_to_entry):
-            self.spark._finalize_cached_table(name)
+        drop_cached(self.spark)
         while self._registered:
             self.spark._session.catalog.dropTempView(self._registered.pop())

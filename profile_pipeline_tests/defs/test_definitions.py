@@ -150,7 +150,7 @@ def test_the_weekly_job_asks_one_check_and_computes_no_asset() -> None:
     assert not job.asset_layer.executable_asset_keys
     assert dg.validate_run_config(job)
     (step,) = job.all_node_defs
-    assert dg.validate_run_config(job, {"ops": {step.name: {"config": {"users": None}}}})
+    assert dg.validate_run_config(job, {"ops": {step.name: {"config": {"sample": None}}}})
 
 
 def test_a_week_is_verified_on_sunday_once_the_schedule_is_switched_on() -> None:

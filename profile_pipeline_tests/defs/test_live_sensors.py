@@ -36,7 +36,7 @@ from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.ingestion import ingest_changes, log_sequence
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, LiveSource, live_source
-from profile_pipeline.sources.airtable import poll_interval
+from profile_pipeline.sources.airtable.client import poll_interval
 from profile_pipeline.sources.live import Batch, Span
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window

@@ -20,18 +20,17 @@ from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.records.dialect import value_at
 from profile_pipeline.records.moments import read_moment
 from profile_pipeline.settings import Settings
-from profile_pipeline.sources import airtable
-from profile_pipeline.sources.airtable import (
+from profile_pipeline.sources.airtable import AirtableSource
+from profile_pipeline.sources.airtable.client import (
     RATE,
     RATE_ATTEMPTS,
     RATE_SECONDS,
     REFUSAL_SECONDS,
     RESTARTS,
-    AirtableSource,
-    changed_since,
-    interval,
     poll_interval,
+    reading_interval,
 )
+from profile_pipeline.sources.airtable.formula import changed_since
 from profile_pipeline.sources.live import Batch, Span
 from profile_pipeline_tests.servers.airtable import AirtableServer, airtable_server
 from profile_pipeline_tests.servers.airtable_formula import read
@@ -704,7 +703,7 @@ def test_an_answer_that_is_old_does_not_tell_the_time(server: AirtableServer, mo
     source.clock()
     server.set_clock(NOON + timedelta(hours=1))
     assert source.clock() == NOON
-    monkeypatch.setattr(airtable, "CLOCK_SECONDS", 0)
+    monkeypatch.setattr("profile_pipeline.sources.airtable.client.CLOCK_SECONDS", 0)
     assert source.clock() == NOON + timedelta(hours=1)
 
 
@@ -739,17 +738,17 @@ def test_the_total_is_not_known(full: AirtableServer) -> None:
     ],
 )
 def test_intervals_between_scans(pages: int, monthly_calls: int, days: float) -> None:
-    assert abs(interval(pages, monthly_calls) - timedelta(days=days)) <= timedelta(seconds=1)
+    assert abs(reading_interval(pages, monthly_calls) - timedelta(days=days)) <= timedelta(seconds=1)
 
 
 @given(pages=st.integers(0, 10_000), monthly_calls=st.integers(1, 200_000))
 def test_scans_take_at_most_half_of_the_calls_of_any_30_days(pages: int, monthly_calls: int) -> None:
-    apart = interval(pages, monthly_calls)
+    apart = reading_interval(pages, monthly_calls)
     scans = -(-timedelta(days=30) // apart)
     if scans > 1:
         assert 2 * scans * max(pages, 1) <= monthly_calls
     assert 2 * max(pages, 1) * timedelta(days=30) <= monthly_calls * apart
-    assert interval(pages + 1, monthly_calls) >= apart
+    assert reading_interval(pages + 1, monthly_calls) >= apart
 
 
 def test_the_free_plan_is_looked_at_about_every_hour_and_a_half() -> None:
@@ -758,5 +757,5 @@ def test_the_free_plan_is_looked_at_about_every_hour_and_a_half() -> None:
 
 def test_a_scan_costs_a_call_for_each_hundred_records() -> None:
     source = AirtableSource(SecretStr("patTEST.1"), "appTEST", "messages", monthly_calls=1000)
-    assert source.scan_interval(0) == source.scan_interval(100) == interval(1, 1000)
-    assert source.scan_interval(101) == interval(2, 1000)
+    assert source.scan_interval(0) == source.scan_interval(100) == reading_interval(1, 1000)
+    assert source.scan_interval(101) == reading_interval(2, 1000)

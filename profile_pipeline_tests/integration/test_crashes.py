@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from profile_pipeline.build import PROFILE_TABLES, build, days_owed
+from profile_pipeline.build import build
+from profile_pipeline.computed_days import PROFILE_TABLES, days_owed
 from profile_pipeline.sample import write_sample
 from profile_pipeline.warehouse import open_warehouse
 from profile_pipeline.window import Window

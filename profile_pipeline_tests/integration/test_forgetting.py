@@ -25,7 +25,7 @@ from profile_pipeline.discovery import Patience, pending_days
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.forgetting.erasure import Stage, finish, forget
 from profile_pipeline.forgetting.identity import Identity
-from profile_pipeline.forgetting.order import exclusive, open_order
+from profile_pipeline.forgetting.request import exclusive, open_request
 from profile_pipeline.index.embedding import Progress
 from profile_pipeline.index.store import IndexStore
 from profile_pipeline.indexing import profile_index
@@ -195,7 +195,7 @@ def assert_erased(home: Path, never_there: Path) -> None:
     assert naming(home) == set()
     assert tables(home) == tables(never_there)
     assert indexed(home) == indexed(never_there)
-    assert open_order(settings_of(home)) is None
+    assert open_request(settings_of(home)) is None
 
 
 def test_the_home_names_the_person_in_every_place(built: Path) -> None:
@@ -262,7 +262,7 @@ def test_an_erasure_that_is_killed_after_each_stage_is_finished_by_the_next(home
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == [f"{stage} {signal.SIGKILL:d}" for stage in Stage]
     # It names the person until all is done.
-    assert open_order(settings_of(home)) is not None
+    assert open_request(settings_of(home)) is not None
     assert (home / "erasure" / "order.json").stat().st_mode & 0o777 == 0o600
     deployment = with_history(home, home.parent / "source")
     with deployment.instance:

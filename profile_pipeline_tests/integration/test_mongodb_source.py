@@ -14,7 +14,7 @@ import pytest
 from bson import Binary, DatetimeMS, Decimal128, Int64, ObjectId, Timestamp
 
 from profile_pipeline.errors import PipelineError, TransientError
-from profile_pipeline.records.models import parse
+from profile_pipeline.records.models import Reading, parse
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.live import Batch, Span
 from profile_pipeline.sources.mongodb import MongoSource
@@ -645,7 +645,7 @@ def test_what_is_read_is_what_the_models_read(server: Server, make: Make) -> Non
     source = make()
     [batch] = source.changes("users", MARCH)
     zone = source.zone
-    record = parse("users", batch.documents[0], zone, dialect=source.dialect("users")).record
+    record = parse("users", batch.documents[0], Reading(zone), source.dialect("users")).record
     assert (record.id, record.email, record.age) == (str(made(at)), "ann@example.com", 31)  # type: ignore[attr-defined]
     assert record.created is not None
     assert record.created.at == at

@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from profile_pipeline import build, replay
+from profile_pipeline.computed_days import days_owed
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.ingestion import Ingested, ingest
 from profile_pipeline.replay import Replayed, day_of_replay
@@ -474,9 +475,9 @@ def test_a_day_that_was_computed_before_its_replay_is_owed(waiting: Deployment, 
     deployment = waiting.copy(tmp_path / "copy")
     assert replayed_by_job(deployment, day="2024-01-03").success
     with open_warehouse(deployment.settings) as warehouse:
-        assert build.days_owed(warehouse) == [date(2024, 1, 3)]
+        assert days_owed(warehouse) == [date(2024, 1, 3)]
         build.build(warehouse, deployment.settings, Window(date(2024, 1, 3), date(2024, 1, 3)))
-        assert build.days_owed(warehouse) == []
+        assert days_owed(warehouse) == []
     assert users_as_of(deployment, "2024-01-02") == ["u1"]
     assert users_as_of(deployment, "2024-01-03") == ["u2"]
 

@@ -260,13 +260,7 @@ def screened(kind: str, texts: list[str], rules: Rules, window: Window | None) -
 
 def modelled(kind: str, text: str, rules: Rules) -> dict[str, object]:
     try:
-        parsed = parse(
-            kind,
-            text,
-            rules.reading.zone,
-            fold_email_aliases=rules.reading.fold_email_aliases,
-            dialect=rules.dialect,
-        )
+        parsed = parse(kind, text, rules.reading, rules.dialect)
     except Rejected as rejection:
         row = dict.fromkeys(typed_columns(kind))
         known = None if rejection.known_on is None else [max(rejection.known_on, FIRST)]

@@ -13,7 +13,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from profile_pipeline.build import build, days_owed
+from profile_pipeline.build import build
+from profile_pipeline.computed_days import days_owed
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.policy import Policy
 from profile_pipeline.settings import Settings

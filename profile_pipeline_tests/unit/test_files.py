@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,6 @@ import pytest
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import FileSource, source_for
-from profile_pipeline.window import Window
-
-WINDOW = Window(date(2024, 1, 1), date(2024, 1, 31))
 
 
 def source(folder: Path) -> FileSource:
@@ -23,7 +19,7 @@ def source(folder: Path) -> FileSource:
 
 
 def read(folder: Path, kind: str = "users") -> list[tuple[str, str, int]]:
-    documents = source(folder).read(kind, WINDOW)
+    documents = source(folder).read(kind)
     return [tuple(row.values()) for row in documents.reader().read_all().to_pylist()]
 
 
@@ -73,15 +69,15 @@ def test_a_line_that_is_not_utf8_stays_readable_and_is_no_json(tmp_path: Path) -
 
 def test_a_missing_file_is_an_empty_source_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "users.jsonl").touch()
-    assert not source(tmp_path).read("users", WINDOW).is_missing
-    assert source(tmp_path).read("orders", WINDOW).is_missing
+    assert not source(tmp_path).read("users").is_missing
+    assert source(tmp_path).read("orders").is_missing
     assert read(tmp_path, "orders") == []
 
 
 @pytest.mark.parametrize(("folder", "said"), [("nowhere", "does not exist"), (".", "has none of users, orders")])
 def test_a_folder_without_files_is_an_error_that_names_it(tmp_path: Path, folder: str, said: str) -> None:
     with pytest.raises(PipelineError, match=said):
-        source(tmp_path / folder).read("users", WINDOW)
+        source(tmp_path / folder).read("users")
 
 
 def test_a_compressed_file_that_ends_too_early_may_be_tried_again(tmp_path: Path) -> None:

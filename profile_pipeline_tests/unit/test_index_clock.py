@@ -9,7 +9,7 @@ import pytest
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.index.build import build
-from profile_pipeline.index.clock import CLOCK_COLUMNS, CLOCK_WORDS, at
+from profile_pipeline.index.clock import CLOCK_COLUMNS, CLOCK_WORDS, expand_clock_words
 from profile_pipeline.index.filters import Filters
 from profile_pipeline.index.search import Mode, Searcher
 from profile_pipeline.index.store import IndexStore
@@ -99,7 +99,10 @@ def test_whom_a_message_may_be_sent_to_is_asked_as_of_the_day_and_before_the_lim
 
 
 def test_words_inside_texts_are_left_alone():
-    assert at("name = 'decision' AND tags <> 'it''s as_of'", AS_OF) == "name = 'decision' AND tags <> 'it''s as_of'"
+    assert (
+        expand_clock_words("name = 'decision' AND tags <> 'it''s as_of'", AS_OF)
+        == "name = 'decision' AND tags <> 'it''s as_of'"
+    )
 
 
 def test_a_day_before_that_of_the_version_is_refused_with_what_to_do(searcher):

@@ -10,9 +10,10 @@ import pytest
 
 from profile_pipeline.records.dialect import Dialect
 from profile_pipeline.records.email import normalise_email
-from profile_pipeline.records.models import UNDATED, Rejected, known_days, parse
+from profile_pipeline.records.models import UNDATED, Reading, Rejected, known_days, parse
 
 UTC = ZoneInfo("UTC")
+IN_UTC = Reading(UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
 FIRST = date(2024, 1, 1)
 USER = {"id": "u1", "email": "sarah@example.org"}
@@ -23,7 +24,7 @@ VALID = {"users": USER, "orders": ORDER, "events": EVENT, "messages": MESSAGE}
 
 
 def row(kind: str, zone: ZoneInfo = UTC, **fields: Any) -> dict[str, Any]:
-    return parse(kind, json.dumps(VALID[kind] | fields), zone).row
+    return parse(kind, json.dumps(VALID[kind] | fields), Reading(zone)).row
 
 
 def reason(kind: str, **fields: Any) -> str:
@@ -104,7 +105,7 @@ def test_what_is_no_time_is_rejected_as_such(value: Any) -> None:
 )
 def test_a_line_that_is_no_object_is_rejected(document: str, expected: str) -> None:
     with pytest.raises(Rejected, match=r"^the document is ") as caught:
-        parse("users", document, UTC)
+        parse("users", document, IN_UTC)
     assert expected in caught.value.reason
     assert (caught.value.record_id, caught.value.known_on) == (None, None)
 
@@ -145,7 +146,7 @@ def test_values_are_normalised() -> None:
 
 
 def test_of_a_key_that_occurs_twice_the_first_counts() -> None:
-    assert parse("users", '{"id": "u1", "email": "a@b.c", "id": "u2"}', UTC).record.id == "u1"
+    assert parse("users", '{"id": "u1", "email": "a@b.c", "id": "u2"}', IN_UTC).record.id == "u1"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_times_become_utc_and_fall_on_a_day_of_the_business_time_zone(value: Any
 def test_a_record_is_known_on_the_days_it_was_created_changed_and_deleted(
     kind: str, fields: dict[str, Any], expected: list[date]
 ) -> None:
-    parsed = parse(kind, json.dumps(VALID[kind] | fields), UTC)
+    parsed = parse(kind, json.dumps(VALID[kind] | fields), IN_UTC)
     assert known_days(parsed, FIRST) == tuple(expected)
 
 
@@ -214,7 +215,7 @@ def test_a_message_sent_on_the_day_on_which_its_system_made_it_follows_the_queue
 
     def changed_at(**fields: Any) -> datetime:
         document = {"id": "rec1", "createdTime": "2024-01-01T10:00:00Z", "fields": {"user_id": "u1", **fields}}
-        found = parse("messages", json.dumps(document), ZoneInfo("UTC"), dialect=dialect).row["changed_at"]
+        found = parse("messages", json.dumps(document), IN_UTC, dialect).row["changed_at"]
         assert isinstance(found, datetime)
         return found
 
@@ -225,7 +226,7 @@ def test_a_message_sent_on_the_day_on_which_its_system_made_it_follows_the_queue
 
 def test_an_object_id_is_the_key_where_there_is_no_id() -> None:
     document = '{"_id": {"$oid": "65a1b2c3d4e5f60718293a4b"}, "email": "a@b.c"}'
-    assert parse("users", document, UTC).record.id == "65a1b2c3d4e5f60718293a4b"
+    assert parse("users", document, IN_UTC).record.id == "65a1b2c3d4e5f60718293a4b"
 
 
 @pytest.mark.parametrize(

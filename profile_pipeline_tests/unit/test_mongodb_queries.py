@@ -38,7 +38,7 @@ from pymongo.errors import (
 
 from profile_pipeline.errors import PipelineError, TransientError
 from profile_pipeline.records.dialect import PLAIN, Dialect
-from profile_pipeline.records.models import Rejected, parse
+from profile_pipeline.records.models import Reading, Rejected, parse
 from profile_pipeline.records.moments import Moment, read_moment
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources.live import Span
@@ -482,7 +482,7 @@ def test_text_that_is_not_utf_8_does_not_stop_the_document() -> None:
 def test_the_models_read_every_time_as_it_was_stored() -> None:
     for at in (datetime(2024, 1, 1, 1, 2, 3, 45000), datetime(1969, 12, 31, 23, 59, 59, 999000), datetime(1, 1, 1)):
         document = through_bson({"_id": OLD_ID, "email": "a@example.com", "created_at": at})
-        assert parse("users", as_json(document), UTC_ZONE).row["created_at"] == at
+        assert parse("users", as_json(document), Reading(UTC_ZONE)).row["created_at"] == at
 
 
 # ---------------------------------------------------------------- keys
@@ -516,7 +516,7 @@ def test_the_key_is_the_one_that_the_models_read(value: Any, others: dict[str, A
     name = "id" if "_id" in others else "_id"
     document = through_bson({**others, name: value})
     try:
-        expected = parse("users", as_json(document | {"email": "a@example.com"}), UTC_ZONE).record.id
+        expected = parse("users", as_json(document | {"email": "a@example.com"}), Reading(UTC_ZONE)).record.id
     except Rejected:
         expected = None
     assert key_of(document, ("id",)) == expected

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.policy import Policy
-from profile_pipeline.records.models import Rejected, known_days, parse
+from profile_pipeline.records.models import Reading, Rejected, known_days, parse
 from profile_pipeline.records.moments import read_moment
 from profile_pipeline.sample import Format, write_sample
 from profile_pipeline.sample.story import stamp
@@ -54,7 +54,7 @@ def objects(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 def verdict(kind: str, line: str) -> str | None:
     try:
-        parse(kind, line, UTC_ZONE)
+        parse(kind, line, Reading(UTC_ZONE))
     except Rejected as rejected:
         return rejected.reason
     return None
@@ -62,7 +62,7 @@ def verdict(kind: str, line: str) -> str | None:
 
 def day_of(kind: str, line: str) -> tuple[date, ...]:
     try:
-        return known_days(parse(kind, line, UTC_ZONE), FIRST_PARTITION)
+        return known_days(parse(kind, line, Reading(UTC_ZONE)), FIRST_PARTITION)
     except Rejected as rejected:
         return (max(rejected.known_on or FIRST_PARTITION, FIRST_PARTITION),)
 
@@ -263,13 +263,15 @@ def test_the_story_has_friends_newcomers_and_lapsed_users(story: Path) -> None:
     for line in lines(story, "events"):
         if verdict("events", line):
             continue
-        event = parse("events", line, UTC_ZONE).row
+        event = parse("events", line, Reading(UTC_ZONE)).row
         present = event["participants"] or []
         shared.update((a, b) for a in present for b in present if a < b)
         for address in present:
             evenings[address].append(event["date"])
     users = [
-        parse("users", line, UTC_ZONE).row["email"] for line in lines(story, "users") if not verdict("users", line)
+        parse("users", line, Reading(UTC_ZONE)).row["email"]
+        for line in lines(story, "users")
+        if not verdict("users", line)
     ]
     habits = [evenings[email] for email in users]
 

@@ -19,7 +19,7 @@ from bson.errors import BSONError
 
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.records.dialect import Path, value_at
-from profile_pipeline.records.models import WRAPPERS
+from profile_pipeline.records.models import unwrapped
 from profile_pipeline.records.moments import EPOCH
 from profile_pipeline.sources.live import Batch
 
@@ -125,12 +125,7 @@ def key_of(document: Document, id_path: Path) -> str | None:
 
 def plain(value: Any) -> Any:
     """A decoded value as plain JSON, as the models read it from the text."""
-    value = json.loads(as_json(value))
-    if isinstance(value, dict) and len(value) == 1:
-        [(wrapper, inner)] = value.items()
-        with suppress(KeyError, TypeError, ValueError):
-            return WRAPPERS[wrapper](inner)
-    return value
+    return unwrapped(json.loads(as_json(value)))
 
 
 def values_of(key: str) -> list[Any]:

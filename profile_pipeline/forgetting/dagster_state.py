@@ -31,7 +31,7 @@ def databases(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*.db") if path.is_file())
 
 
-def purge_history(settings: Settings, needles: Needles) -> tuple[int, int]:
+def purge_dagster_state(settings: Settings, needles: Needles) -> tuple[int, int]:
     """Take a person out of Dagster's state; how many rows of its databases and how many other files changed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The work order of an erasure: a file that is there from before the first change until after the last.
+"""The request to erase somebody: a file that is there from before the first change until after the last.
 
 What belongs here: its content, and keeping two erasures apart. What does not: carrying it out (`erasure.py`).
 
@@ -21,7 +21,7 @@ from profile_pipeline.suppression_list import write_private
 
 
 @dataclass
-class Order:
+class ErasureRequest:
     """Whom to erase, and what was done so far.
 
     Attributes:
@@ -67,18 +67,18 @@ class Order:
 
     def save(self, settings: Settings) -> None:
         """Write it, lasting when this returns."""
-        write_private(order_path(settings), json.dumps(asdict(self), indent=1))
+        write_private(request_path(settings), json.dumps(asdict(self), indent=1))
 
 
-def order_path(settings: Settings) -> Path:
-    """Where the work order is while there is one."""
+def request_path(settings: Settings) -> Path:
+    """Where the request is while there is one; a home may have one of an earlier version, so the name stays."""
     return settings.erasure_path / "order.json"
 
 
-def open_order(settings: Settings) -> Order | None:
+def open_request(settings: Settings) -> ErasureRequest | None:
     """The erasure that has not been finished; None if there is none."""
-    path = order_path(settings)
-    return Order(**json.loads(path.read_text())) if path.exists() else None
+    path = request_path(settings)
+    return ErasureRequest(**json.loads(path.read_text())) if path.exists() else None
 
 
 @contextmanager
