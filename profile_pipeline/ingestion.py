@@ -223,9 +223,9 @@ def add(
             default all of them. Of other days, what is new is counted, and not what is rejected again and again.
 
     Raises:
-        PipelineError: the log's days were told in another time zone.
+        PipelineError: the log was read with another time zone, first partition or folding of addresses.
     """
-    _expect_same_zone(warehouse, rules.reading.zone.key)
+    _expect_same_reading(warehouse, rules)
     batch = batch or days
     connection = warehouse.connection
     screen(connection, kind, documents, "screened", rules, window=days)
@@ -274,23 +274,40 @@ def _counted(warehouse: Warehouse, kind: str, batch: Window) -> tuple[int, int, 
     return rows_in, rejected, Counter(dict(reasons))
 
 
-def _expect_same_zone(warehouse: Warehouse, zone: str) -> None:
-    """Note in which time zone the days of the log are told, or make sure that it is the one of before."""
+def _expect_same_reading(warehouse: Warehouse, rules: Rules) -> None:
+    """Note how documents are read, or make sure that they are read as before."""
+    now = {
+        "PROFILE_PIPELINE_TIMEZONE": ("time_zone", rules.reading.zone.key),
+        "PROFILE_PIPELINE_START_DATE": ("first_partition", rules.first_partition),
+        "PROFILE_PIPELINE_POLICY__FOLD_EMAIL_ALIASES": ("folds_email_aliases", rules.reading.fold_email_aliases),
+    }
     before = warehouse.records(f"FROM {LOG_READING.name}")
     if not before:
-        warehouse.connection.execute(f"INSERT INTO {LOG_READING.name} VALUES (?)", [zone]).fetchall()
-    elif before[0]["time_zone"] != zone:
-        raise PipelineError(
-            f"the days of this home's log are those of {before[0]['time_zone']}, and PROFILE_PIPELINE_TIMEZONE is "
-            f"{zone}; set it back, or begin a new PROFILE_PIPELINE_HOME"
-        )
+        columns = dict(now.values())
+        warehouse.connection.execute(
+            f"INSERT INTO {LOG_READING.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+            list(columns.values()),
+        ).fetchall()
+        return
+    for variable, (column, value) in now.items():
+        if before[0][column] is None:
+            # An earlier release did not note it.
+            warehouse.connection.execute(f"UPDATE {LOG_READING.name} SET {column} = ?", [value]).fetchall()
+        elif before[0][column] != value:
+            raise PipelineError(
+                f"the log of this home was read with {variable}={before[0][column]}, and it is {value} now; set it "
+                "back, or begin a new PROFILE_PIPELINE_HOME"
+            )
 
 
 def suppress(connection: duckdb.DuckDBPyConnection, kind: str, rules: Rules, days: Window) -> Named:
     """Take erased people's documents out of `screened`, and screen those that name them again, redacted."""
     if rules.suppressions is None:
         return Named()
-    named = rules.suppressions.find(connection, kind, "screened", rules.dialect)
+    # Looking for what is pending has no log at hand.
+    known = connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name IN ('raw_users', 'screened')")
+    users = " UNION ".join(f"SELECT id, email FROM {name}" for (name,) in known.fetchall())
+    named = rules.suppressions.find(connection, kind, "screened", rules.dialect, users=users)
     if not named.is_empty:
         rows: list[tuple[int, str | None]] = list(named.redacted.items())
         rows += [(position, None) for position in named.owned]

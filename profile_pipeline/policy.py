@@ -15,6 +15,9 @@ from profile_pipeline.tables import KEY_FIELDS, PROFILE_FIELDS
 MAX_SCORE = 100
 """A personalization score is a share of what can be known."""
 
+MOST_COUNTED = 1_000_000_000
+"""More events, people or visits than anybody counts, and no more than every engine can."""
+
 LONGEST_DAYS = 36_500
 """A hundred years: dates stay within what every engine can store."""
 
@@ -30,25 +33,36 @@ class Policy(BaseModel):
     cooldown_days: int = Field(
         7, ge=0, le=LONGEST_DAYS, description="Days that must pass after a sent message before the next."
     )
-    friend_min_shared_events: int = Field(2, ge=1, description="Shared events that make two people friends.")
-    friend_max_event_participants: int | None = Field(
-        None, ge=2, description="Participants above which an event makes nobody friends; none: there is no such number."
+    friend_min_shared_events: int = Field(
+        2, ge=1, le=MOST_COUNTED, description="Shared events that make two people friends."
     )
-    favorite_event_type_count: int = Field(3, ge=1, description="How many event types count as favourites.")
+    friend_max_event_participants: int | None = Field(
+        None,
+        ge=2,
+        le=MOST_COUNTED,
+        description="Participants above which an event makes nobody friends; none: there is no such number.",
+    )
+    favorite_event_type_count: int = Field(
+        3, ge=1, le=MOST_COUNTED, description="How many event types count as favourites."
+    )
     enough_fields_min: int = Field(
         3, ge=0, le=len(KEY_FIELDS), description="Filled key fields, of four, needed to personalize a message."
     )
     request_details_below: int = Field(
         2, ge=0, le=len(KEY_FIELDS), description="Fewer filled key fields, of four, than this: ask for details."
     )
-    healthy_active_min_events: int = Field(3, ge=1, description="Events attended that make a user active.")
+    healthy_active_min_events: int = Field(
+        3, ge=1, le=MOST_COUNTED, description="Events attended that make a user active."
+    )
     lapsed_after_days: int = Field(
         90, ge=1, le=LONGEST_DAYS, description="Days without an event after which an active user lapsed."
     )
-    score_per_field: int = Field(7, ge=0, description="Points for each of the ten profile fields filled.")
-    score_per_event: int = Field(5, ge=0, description="Points for each event attended.")
-    score_max_events: int = Field(6, ge=0, description="Events attended that still add points.")
-    frequent_host_min_events: int = Field(2, ge=1, description="Events with a host that make it frequent.")
+    score_per_field: int = Field(7, ge=0, le=MAX_SCORE, description="Points for each of the ten profile fields filled.")
+    score_per_event: int = Field(5, ge=0, le=MAX_SCORE, description="Points for each event attended.")
+    score_max_events: int = Field(6, ge=0, le=MAX_SCORE, description="Events attended that still add points.")
+    frequent_host_min_events: int = Field(
+        2, ge=1, le=MOST_COUNTED, description="Events with a host that make it frequent."
+    )
     team_domains: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="E-mail domains whose users are on the team, with commas between them."
     )

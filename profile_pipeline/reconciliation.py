@@ -154,12 +154,17 @@ def _compare(warehouse: Warehouse, plan: Plan) -> None:
             SELECT email FROM latest_records WHERE NOT is_deleted AND id NOT IN (SELECT id FROM gone_records)
         )"""
     )
+    # Of several who come back with one address, whoever left first had it first.
+    first_of_address = (
+        "" if plan.kind != "users" else "QUALIFY row_number() OVER (PARTITION BY email ORDER BY partition_date, id) = 1"
+    )
     queries = {
         "known_records": f"SELECT id FROM latest_records WHERE NOT is_deleted AND {is_ours}",
         "gone_records": "FROM known_records ANTI JOIN present_records USING (id)",
         "back_records": f"""
             SELECT id FROM latest_records SEMI JOIN present_records USING (id)
             WHERE is_deleted AND source = {quoted(plan.source + GONE)} AND {is_ours} AND {is_free}
+            {first_of_address}
         """,
         # What waits in quarantine may have been mended without a new time.
         "unknown_records": f"""

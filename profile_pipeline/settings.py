@@ -22,6 +22,14 @@ Engine = Literal["duckdb", "spark"]
 LEAST_MEMORY = 1_000_000_000
 """Bytes that DuckDB may hold, at the least: what reading records takes."""
 
+MOST_MEMORY = 2**50
+"""More bytes than a machine has, and fewer than DuckDB fails at."""
+
+EARLIEST_START = date(1900, 1, 1)
+"""Each day from the first partition on is a partition in Dagster."""
+
+YEAR_MINUTES = 366 * 24 * 60
+
 MongoKind = Literal["users", "orders", "events"]
 
 
@@ -113,10 +121,16 @@ class Settings(BaseSettings):
         description="Where Airtable's API is, for those who reach it through a proxy.",
     )
     overlap_minutes: int = Field(
-        15, ge=0, description="How far below the watermark live sources are read again, for late commits."
+        15,
+        ge=0,
+        le=YEAR_MINUTES,
+        description="How far below the watermark live sources are read again, for late commits.",
     )
     reconcile_hours: int = Field(
-        20, ge=0, description="How often the keys of live sources are compared, to find what was deleted."
+        20,
+        ge=0,
+        le=YEAR_MINUTES // 60,
+        description="How often the keys of live sources are compared, to find what was deleted.",
     )
     golden_queries: Path | None = Field(
         None, description="Questions that a new index must answer; golden_queries.jsonl beside the records if there."
@@ -132,6 +146,26 @@ class Settings(BaseSettings):
     )
     policy: Policy = Field(Policy(), description="Thresholds; PROFILE_PIPELINE_POLICY__NAME sets one.")
 
+    @field_validator("home", "source_dir", "golden_queries")
+    @classmethod
+    def _of_the_user(cls, value: Path | None) -> Path | None:
+        """Paths with `~` written out, which a shell does, and `.env` does not."""
+        return value and value.expanduser()
+
+    @field_validator("start_date", mode="before")
+    @classmethod
+    def _day(cls, value: object) -> object:
+        """A day, and no number of seconds, which Pydantic would read, too."""
+        if not isinstance(value, str):
+            return value
+        try:
+            day = date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("it is not a day; write it as YYYY-MM-DD, such as 2024-01-01") from None
+        if day < EARLIEST_START:
+            raise ValueError(f"the first partition may not lie before {EARLIEST_START}")
+        return day
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
@@ -144,6 +178,8 @@ class Settings(BaseSettings):
     def _enough_memory(cls, value: ByteSize | None) -> ByteSize | None:
         if value is not None and value < LEAST_MEMORY:
             raise ValueError("DuckDB needs at least 1GB here; write a size such as 8GB")
+        if value is not None and value > MOST_MEMORY:
+            raise ValueError("no machine has as much; write a size such as 8GB")
         return value
 
     @property
@@ -205,7 +241,13 @@ def load_settings() -> Settings:
         shown = f" is {given!r}" if isinstance(given, str) else ""
         if variable in SECRETS:
             shown = " is not usable"
-        raise PipelineError(f"{variable}{shown}: {first['msg'].removeprefix('Value error, ')}") from None
+        problem = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            names = ", ".join(name.upper() for name in Policy.model_fields)
+            problem = f"there is no such threshold; after PROFILE_PIPELINE_POLICY__ comes one of {names}"
+        raise PipelineError(f"{variable}{shown}: {problem}") from None
+    except UnicodeDecodeError:
+        raise PipelineError("the file .env is not in UTF-8; save it in that encoding") from None
     except SettingsError as error:
         # Its message names the field alone, and its cause what is wrong with the JSON.
         field = next(name for name in Settings.model_fields if f'"{name}"' in str(error))

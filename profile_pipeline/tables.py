@@ -334,9 +334,13 @@ WATERMARKS = Table(
 LOG_READING = Table(
     "log_reading",
     (),
-    {"time_zone": ("string", "The business time zone in which the days of the logs were told.")},
+    {
+        "time_zone": ("string", "The business time zone in which the days of the logs were told."),
+        "first_partition": ("date", "The day on which everything known before it was filed."),
+        "folds_email_aliases": ("boolean", "Whether aliases of an e-mail address were folded."),
+    },
 )
-"""How the logs were read, in one row: another zone would put one record on other days."""
+"""How the logs were read, in one row: read otherwise, one record would be filed on other days, or be another's."""
 
 EXTRACTIONS = Table(
     "extractions",

@@ -8,6 +8,7 @@ needs it.
 """
 # ruff: noqa: PLC0415
 
+import errno
 import signal
 import sys
 from collections.abc import Iterator
@@ -569,6 +570,9 @@ def main(arguments: list[str] | None = None) -> int:
             code: int = app(hoisted, prog_name="profile-pipeline", standalone_mode=False) or 0
         except typer.TyperException as error:
             code = _fail(_usage(error), error.exit_code)
+        except SystemExit:
+            # How Click answers a reader that went away, such as `head`: it has what it wanted.
+            code = 0
         except Exception as error:
             if debug:
                 raise
@@ -610,6 +614,8 @@ def _message(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "there is no space left where the output or a temporary file is written; make room"
     return f"{type(error).__name__}: {error}; run it again with {DEBUG} to see where it comes from"
 
 

@@ -36,7 +36,7 @@ def window_to_build(settings: Settings, start: date | None, end: date | None) ->
     """The days asked for; by default from the first partition to the last day that is over.
 
     Raises:
-        PipelineError: the range begins before the first partition, or ends before it begins.
+        PipelineError: the range begins before the first partition, ends before it begins, or has not come yet.
     """
     last = last_full_day(settings)
     if start is not None and start < settings.start_date:
@@ -44,11 +44,17 @@ def window_to_build(settings: Settings, start: date | None, end: date | None) ->
             f"the range begins on {start}, before the first partition {settings.start_date}; begin there, or set "
             "PROFILE_PIPELINE_START_DATE"
         )
-    window = Window(start or settings.start_date, end or last)
-    if window.end > last:
-        output.note(
-            f"{window.end} is not over yet in {settings.timezone}; build the days after {last} again when they are"
+    today = last + timedelta(days=1)
+    if end is not None and end > today:
+        raise PipelineError(f"the range ends on {end}, which has not come yet in {settings.timezone}; end it on {last}")
+    if start is None and settings.start_date > (end or last):
+        raise PipelineError(
+            f"the first partition, {settings.start_date}, comes after {end or last}; set PROFILE_PIPELINE_START_DATE "
+            "to an earlier day"
         )
+    window = Window(start or settings.start_date, end or last)
+    if window.end == today:
+        output.note(f"{today} is not over yet in {settings.timezone}; build it again when it is")
     return window
 
 

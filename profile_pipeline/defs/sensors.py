@@ -31,7 +31,7 @@ INTERVAL_SECONDS = 60
 )
 def source_folder_sensor(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
-) -> dg.SensorResult | dg.SkipReason:
+) -> dg.RunRequest | dg.SkipReason:
     """Look at the files that changed since the last tick, and request one run over the days owed.
 
     While a run is on its way nothing is looked for, and the next tick sees the same change. What was found stays
@@ -48,21 +48,24 @@ def source_folder_sensor(
         newest = ended[0].dagster_run
         cursor = cursors.settled(cursor, newest.run_id, succeeded=newest.is_success)
     try:
-        cursor = _looked(cursor, settings, last_day)
+        cursor, problems = _looked(cursor, settings, last_day)
         state = known(settings, {})
     except PipelineError as error:
         return dg.SkipReason(str(error))
+    for problem in problems:
+        context.log.warning(problem)
     days = sorted({*cursor.pending, *state.owed})
     window = window_owed(days, state.computed, last_day)
     # It names the run before, so that the key is another for a legitimate re-run of the same days.
     found = cursors.requested(cursor, days).model_dump_json()
     context.update_cursor(found)
     if window is None:
-        return dg.SkipReason(f"{settings.source_dir} has nothing up to {last_day} that the log lacks")
+        nothing = f"{settings.source_dir} has nothing up to {last_day} that the log lacks"
+        return dg.SkipReason("; ".join(problems) or nothing)
     if reason := pause(ended, window, datetime.now(UTC).replace(tzinfo=None)):
         return dg.SkipReason(reason)
     context.log.info(f"{len(days)} days are owed, the first of them {days[0]}; running {window}")
-    return dg.SensorResult(run_requests=[run_request(window, found, NAME)], cursor=found)
+    return run_request(window, found, NAME)
 
 
 def _not_ready(instance: dg.DagsterInstance, settings: Settings) -> str | None:
@@ -77,10 +80,20 @@ def _not_ready(instance: dg.DagsterInstance, settings: Settings) -> str | None:
     return None
 
 
-def _looked(cursor: FolderCursor, settings: Settings, last_day: date) -> FolderCursor:
-    """The cursor with what files that changed have that the log lacks."""
+def _looked(cursor: FolderCursor, settings: Settings, last_day: date) -> tuple[FolderCursor, list[str]]:
+    """The cursor with what files that changed have that the log lacks; and which kinds cannot be read, and why.
+
+    These are looked at again at the next tick.
+    """
     source, kinds = FileSource(settings.source_dir), kinds_from_files(settings)
-    stamps = {kind: stamp for kind, stamp in source.stamps().items() if kind in kinds}
-    changed = [kind for kind, stamp in stamps.items() if stamp != cursor.files.get(kind)]
-    found = {day for kind in changed for day in days_of_files(source, kind, settings, last_day=last_day)}
-    return cursors.requested(cursor.model_copy(update={"files": stamps}), found)
+    files, found = dict(cursor.files), set[date]()
+    problems: list[str] = []
+    for kind, stamps in source.stamps().items():
+        if kind not in kinds or stamps == cursor.files.get(kind):
+            continue
+        try:
+            found.update(days_of_files(source, kind, settings, last_day=last_day))
+            files[kind] = stamps
+        except PipelineError as error:
+            problems.append(str(error))
+    return cursors.requested(cursor.model_copy(update={"files": files}), found), problems

@@ -43,7 +43,10 @@ FOUND = "found"
 
 FALSE = sge.Literal.string("false")
 
-WORD = re.compile(r"""'(?:[^']|'')*'|"([^"]*)"|`([^`]*)`|(\w+)""")
+TEXT_OR_NAME = r"""'(?:[^']|'')*'|"([^"]*)"|`([^`]*)`"""
+"""A text in a condition, or a quoted name."""
+
+WORD = re.compile(rf"{TEXT_OR_NAME}|(\w+)")
 """A text in a condition, which is left alone, or a name, quoted or not."""
 
 
@@ -51,7 +54,7 @@ def with_clock(profiles: pa.Table, day: date) -> pa.Table:
     """Add `CLOCK_COLUMNS` to profiles with `READ_FOR_CLOCK`, in order."""
     found = profiles.select(READ_FOR_CLOCK).append_column("as_of", pa.repeat(pa.scalar(day), profiles.num_rows))
     found = found.append_column("position", pa.array(range(profiles.num_rows), pa.int64()))
-    with _engine().cursor() as cursor:
+    with engine().cursor() as cursor:
         cursor.register(FOUND, found)
         columns = cursor.sql(f"FROM ({_clock_query()}) ORDER BY position").to_arrow_table()
     for name in CLOCK_COLUMNS:
@@ -70,7 +73,7 @@ def expand_clock_words(condition: str, day: date) -> str:
 
 
 @cache
-def _engine() -> duckdb.DuckDBPyConnection:
+def engine() -> duckdb.DuckDBPyConnection:
     """One for all searches: to connect takes as long as the query."""
     return duckdb.connect()
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profile_pipeline.errors import PipelineError
-from profile_pipeline.index.clock import CLOCK_WORDS, expand_clock_words
+from profile_pipeline.index.clock import CLOCK_WORDS, TEXT_OR_NAME, engine, expand_clock_words
 from profile_pipeline.index.store import FILTER_COLUMNS, is_one_of
 from profile_pipeline.sql import quoted
 from profile_pipeline.tables import DECISIONS
@@ -36,6 +36,9 @@ COMPARED = re.compile(
     r"(\w+)(?:\s*=|\s+IN\s*\()\s*'((?:[^']|'')+)'|array_has\w*\(\s*(\w+)\s*,\s*\[?\s*'((?:[^']|'')+)'", re.IGNORECASE
 )
 """A column and the first text that it is compared with."""
+
+BRACKETS = re.compile(rf"{TEXT_OR_NAME}|[()]|--|/\*")
+"""What may end a condition too early, and what is passed over on the way: texts and quoted names."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,18 @@ class Filters:
     attended_since: date | None = None
 
     def condition(self, day: date) -> str | None:
-        """The condition in LanceDB's SQL as of a day; nothing when everybody may be found."""
-        parts = [] if self.where is None else [f"({expand_clock_words(self.where, day)})"]
+        """The condition in LanceDB's SQL as of a day; nothing when everybody may be found.
+
+        Raises:
+            PipelineError: `where` closes a bracket that it did not open, leaves one open, or has a comment.
+        """
+        parts = [] if self.where is None else [f"({_expanded(self.where, day)})"]
         if self.can_send:
             parts.append(expand_clock_words("can_send_new_message", day))
         if self.neighborhoods:
             places = ("home_neighborhood", "work_neighborhood")
             parts.append(f"({' OR '.join(is_one_of(place, self.neighborhoods) for place in places)})")
-        # Tags are in lower case.
-        parts += [f"array_has_any(tags, [{quoted(tag.lower())}])" for tag in self.tags]
+        parts += [f"array_has_any(tags, [{quoted(_as_tag(tag))}])" for tag in self.tags]
         if self.min_score is not None:
             parts.append(f"personalization_score >= {self.min_score}")
         if self.attended_since is not None:
@@ -83,7 +89,7 @@ class Filters:
         """
         if self.where is not None:
             with self.reporting_errors():
-                holds_for = table.count_rows(expand_clock_words(self.where, day))
+                holds_for = table.count_rows(_expanded(self.where, day))
             if not holds_for:
                 _refuse_unknown_labels(self.where, table)
         for name in self.neighborhoods:
@@ -92,7 +98,7 @@ class Filters:
                 raise PipelineError(f"nobody lives or works in the neighborhood {name!r}; there are {exist}")
         for tag in self.tags:
             if not table.count_rows(Filters(tags=(tag,)).condition(day)):
-                raise PipelineError(f"nobody has the tag {tag.lower()!r}; there are {_values(table, 'tags')}")
+                raise PipelineError(f"nobody has the tag {_as_tag(tag)!r}; there are {_values(table, 'tags')}")
 
     @contextmanager
     def reporting_errors(self) -> Iterator[None]:
@@ -107,6 +113,33 @@ class Filters:
             if self.where is None or isinstance(error, PipelineError):
                 raise
             raise PipelineError(wrong_filter(self.where, str(error))) from error
+
+
+def _expanded(where: str, day: date) -> str:
+    """A condition that stays one when it stands in brackets, with the words of the clock written out.
+
+    LanceDB reads up to a bracket that closes too much and passes over the rest in silence, other filters included.
+    """
+    depth = 0
+    for found in BRACKETS.finditer(where):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if found[0] in ("--", "/*"):
+            raise PipelineError(wrong_filter(where, "it has a comment"))
+        if depth < 0:
+            break
+    if depth:
+        raise PipelineError(wrong_filter(where, "its brackets do not match"))
+    return expand_clock_words(where, day)
+
+
+def _as_tag(text: str) -> str:
+    """A tag as it is stored: in DuckDB's lower case, which is not Python's for every letter."""
+    if text.isascii():
+        return text.lower()
+    with engine().cursor() as cursor:
+        ((lowered,),) = cursor.execute("SELECT lower(?)", [text]).fetchall()
+    tag: str = lowered
+    return tag
 
 
 def wrong_filter(where: str, message: str) -> str:

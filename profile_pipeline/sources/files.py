@@ -6,8 +6,10 @@ scans. What does not: what a document means (`records/`), and what of it is new 
 
 import gzip
 import json
+import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,8 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 BLOCK_BYTES = 4 << 20
 """Enough lines for a batch to keep a core busy, small enough that all cores get some."""
 PARQUET_BATCH_ROWS = 10_000
+WRITTEN_SECONDS = 600
+"""A file that nobody wrote to for so long is not being written any more."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DOCUMENT_SCHEMA = pa.schema([("document", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
 """The document as JSON text, where it was read, such as `users.jsonl:17`, and its order of arrival."""
@@ -81,17 +85,20 @@ class FileSource:
         """The files of each kind.
 
         Raises:
-            PipelineError: the folder is missing or holds no file of any kind.
+            PipelineError: the folder is missing, may not be entered, or holds no file of any kind.
         """
-        if not self.folder.is_dir():
+        with _reading(self.folder):
+            is_there = self.folder.is_dir()
+        if not is_there:
             raise PipelineError(
                 f"the source folder {self.folder} does not exist; set PROFILE_PIPELINE_SOURCE_DIR to one "
                 f"with {', '.join(MODELS)} as {', '.join(SUFFIXES)}"
             )
-        files = {
-            kind: [path for suffix in SUFFIXES if (path := self.folder / f"{kind}{suffix}").is_file()]
-            for kind in MODELS
-        }
+        with _reading(self.folder):
+            files = {
+                kind: [path for suffix in SUFFIXES if (path := self.folder / f"{kind}{suffix}").is_file()]
+                for kind in MODELS
+            }
         if not any(files.values()):
             raise PipelineError(
                 f"the source folder {self.folder} has none of {', '.join(MODELS)} as {', '.join(SUFFIXES)}; "
@@ -139,7 +146,8 @@ def _fields(text: str) -> dict[str, Any] | None:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    with _reading(path):
+        status = path.stat()
     return status.st_mtime_ns, status.st_size
 
 
@@ -165,14 +173,32 @@ def _texts(path: Path) -> Iterator[tuple[pa.Array, pa.Array]]:
         TransientError: the file went away, or ends in the middle as one that is still being written does.
         PipelineError: it is damaged.
     """
-    try:
+    with _reading(path):
         if path.suffix == ".parquet":
             yield from _rows(path)
         else:
             with _opened(path) as stream:
                 yield from _lines(stream)
-    except (EOFError, FileNotFoundError):
-        raise TransientError(f"{path} ends too early or went away; it may still be being written") from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Errors of a file or folder as sentences.
+
+    Raises:
+        TransientError: the file went away, or ends in the middle as one that is still being written does.
+        PipelineError: it is damaged, or may not be read.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise TransientError(f"{path} went away; it may be being written anew") from None
+    except EOFError:
+        if time.time() - path.stat().st_mtime > WRITTEN_SECONDS:
+            raise PipelineError(
+                f"{path} ends too early, and nobody writes it any more; put a whole one there"
+            ) from None
+        raise TransientError(f"{path} ends too early; it may still be being written") from None
     except (OSError, zlib.error, duckdb.Error) as error:
         raise PipelineError(f"{path} cannot be read: {error}") from None
 

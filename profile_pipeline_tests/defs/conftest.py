@@ -16,8 +16,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Requested:
     for kind, records in RECORDS.items():
         deployment.write(kind, *records)
     context = dg.build_sensor_context(instance=deployment.instance, resources={"settings": deployment.settings})
-    tick = source_folder_sensor(context)
-    assert isinstance(tick, dg.SensorResult)
+    tick = source_folder_sensor.evaluate_tick(context)
     assert tick.run_requests
     assert tick.cursor
     (request,) = tick.run_requests

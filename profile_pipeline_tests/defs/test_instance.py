@@ -1,11 +1,15 @@
 """The instance that `dagster.yaml` describes, opened for real."""
 
+import json
+import socket
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from dagster import DagsterInstance, job, op
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, job, op
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from profile_pipeline.instance import OPEN_FILES, RangeEventLogStorage
 
@@ -45,6 +49,33 @@ def test_the_state_of_dagster_moves_with_the_home(monkeypatch: pytest.MonkeyPatc
     written = written_by_a_run(monkeypatch, tmp_path)
     assert written
     assert {path for path in written if not path.startswith("elsewhere/dagster/")} == set()
+
+
+def test_a_run_is_gone_with_its_code_server_and_not_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROFILE_PIPELINE_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(ROOT))
+    place = str(tmp_path / "server")
+
+    def status_of(**tags: str) -> WorkerStatus:
+        with DagsterInstance.get() as instance:
+            assert instance.run_launcher.supports_check_run_worker_health
+            run = DagsterRun(job_name="nightly_profiles", status=DagsterRunStatus.STARTED, tags=tags)
+            return instance.run_launcher.check_run_worker_health(run).status
+
+    tags = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": place})}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(place)
+        server.listen()
+        assert status_of(**tags) is WorkerStatus.RUNNING
+    assert status_of(**tags) is WorkerStatus.FAILED
+    Path(place).unlink()
+    assert status_of(**tags) is WorkerStatus.FAILED
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    assert status_of(**{GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": port})}) is WorkerStatus.FAILED
+    # Such as one of `dg launch`, which runs in a process of its own.
+    assert status_of() is WorkerStatus.RUNNING
 
 
 def test_one_run_at_a_time_and_only_crashes_are_retried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

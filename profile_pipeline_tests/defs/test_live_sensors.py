@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 import stamina
 from bson import ObjectId
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from pydantic import SecretStr
@@ -130,19 +131,19 @@ class Watched(Deployment):
                     "INSERT INTO computed_days VALUES (?, ?, [], true)", [day, log_sequence(warehouse)]
                 ).fetchall()
 
-    def tick(self) -> dg.SensorResult:
+    def tick(self) -> SensorExecutionData:
+        """What a tick comes to, with all that Dagster itself asks of one."""
         systems = Systems(self.open, self.patience, lambda: self.now)
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"settings": self.settings, "systems": systems}
         ) as context:
-            result = self.sensor(context)
-        assert isinstance(result, dg.SensorResult)
+            result = self.sensor.evaluate_tick(context)
         self.cursor = result.cursor
         return result
 
     def request(self) -> dg.RunRequest:
         tick = self.tick()
-        assert tick.run_requests, tick.skip_reason
+        assert tick.run_requests, tick.skip_message
         (request,) = tick.run_requests
         return request
 
@@ -152,8 +153,8 @@ class Watched(Deployment):
 
     def skipped(self) -> str:
         tick = self.tick()
-        assert tick.skip_reason, tick.run_requests
-        return tick.skip_reason.skip_message or ""
+        assert tick.skip_message, tick.run_requests
+        return tick.skip_message
 
     def run_of(self, request: dg.RunRequest, *, fails: bool = False) -> None:
         """Run what was requested; it does its work unless it fails."""
@@ -591,10 +592,7 @@ def test_settings_that_are_incomplete_are_told_in_the_same_way(watched: Watched)
     context = dg.build_sensor_context(
         instance=watched.instance, resources={"settings": watched.settings, "systems": systems}
     )
-    tick = mongodb_sensor(context)
-    assert isinstance(tick, dg.SensorResult)
-    assert tick.skip_reason
-    assert "MONGODB_URI names no database" in (tick.skip_reason.skip_message or "")
+    assert "MONGODB_URI names no database" in (mongodb_sensor.evaluate_tick(context).skip_message or "")
 
 
 # ---------------------------------------------------------------- change streams

@@ -509,6 +509,14 @@ def test_a_reader_that_goes_away_is_no_error(terminal: Terminal) -> None:
         assert process.stderr
         process.stdout.close()
         assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_days_that_have_not_come_are_not_built(fresh: Terminal) -> None:
+    write_source(fresh.folder / "source")
+    told = fresh.run("build", "--from", "2999-01-01", "--to", "2999-01-02", "--skip-index")
+    assert (told.code, told.out) == (1, "")
+    assert told.err.startswith("error: the range ends on 2999-01-02, which has not come yet in UTC; end it on 20")
 
 
 def test_an_interrupt_ends_a_build_in_one_line(fresh: Terminal) -> None:

@@ -14,6 +14,7 @@ import pytest
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.history import LATEST_FIRST
 from profile_pipeline.ingestion import Ingested, ingest
+from profile_pipeline.policy import Policy
 from profile_pipeline.records import screening
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import source_for
@@ -56,10 +57,18 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_a_log_is_not_mixed_with_days_of_another_zone(place: Place) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timezone": "Asia/Tokyo"}, "PROFILE_PIPELINE_TIMEZONE=UTC, and it is Asia/Tokyo now; set it back"),
+        ({"start_date": date(2024, 1, 2)}, "PROFILE_PIPELINE_START_DATE=2024-01-01, and it is 2024-01-02 now"),
+        ({"policy": Policy(fold_email_aliases=True)}, "POLICY__FOLD_EMAIL_ALIASES=False, and it is True now"),
+    ],
+)
+def test_a_log_is_not_mixed_with_what_is_read_otherwise(place: Place, change: dict[str, Any], message: str) -> None:
     assert place.ingest("users", ANN).versions_added == 1
-    before, place.settings = place.settings, place.settings.model_copy(update={"timezone": "Asia/Tokyo"})
-    with pytest.raises(PipelineError, match=r"log are those of UTC, and PROFILE_PIPELINE_TIMEZONE is Asia/Tokyo; set"):
+    before, place.settings = place.settings, place.settings.model_copy(update=change)
+    with pytest.raises(PipelineError, match=message):
         place.ingest("orders", {"id": "o1", "user_id": "u1", "amount": 1, "date": "2024-01-03"})
     assert place.rows("FROM raw_orders") == []
     place.settings = before

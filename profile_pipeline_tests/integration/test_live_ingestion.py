@@ -358,6 +358,21 @@ def test_who_comes_back_does_not_take_an_address_that_has_another_holder_by_now(
     assert place.log() == ["1 a", "1 x", "2 -a", "3 b"]
 
 
+def test_of_two_who_come_back_with_one_address_the_first_holder_lives_again(place: Place) -> None:
+    place.put("x", created_at="2024-01-01T10:00:00")
+    gone = []
+    for created, key in ((1, "b"), (3, "a")):
+        place.source.put("users", id=key, email="shared@x.y", created_at=f"2024-01-0{created}T10:00:00")
+        place.run(created)
+        gone.append(place.source.records["users"].pop(key))
+        place.run(created + 1)
+    for record in gone:
+        place.source.put("users", **record)
+    place.run(5)
+    place.run(6)
+    assert place.log() == ["1 b", "1 x", "2 -b", "3 a", "4 -a", "5 b"]
+
+
 def test_what_is_newer_than_the_window_gets_no_tombstone_before_it(place: Place) -> None:
     place.put(*"ab", created_at="2024-01-01T10:00:00")
     place.run(1)

@@ -66,6 +66,7 @@ def test_a_result_has_the_score_and_every_column_people_filter_on(store):
         ("NOT is_on_team", ["bob"]),
         ("occupation = 'Chef' AND age BETWEEN 20 AND 40", ["ann"]),
         ("user_id LIKE 'c%'", ["cid"]),
+        ("text <> 'a) -- /* (' AND user_id <> 'bob'", ["ann", "cid"]),
         ("age > 100", []),
     ],
 )
@@ -92,6 +93,11 @@ def test_a_limit_is_the_most_that_is_returned(store, limit):
         ("last_event_date > '2024-01-01'", "could not convert .* write a day as DATE '2024-01-31'"),
         ("'vegan' = ANY(tags)", "is not supported SQL"),
         ("nope(age) > 1", "Invalid function 'nope'"),
+        ("age > 2) OR (true", "its brackets do not match"),
+        ("age > 2)", "its brackets do not match"),
+        ("(age > 2", "its brackets do not match"),
+        ("age > 2) OR true --", "its brackets do not match"),
+        ("age > 2 -- of course", "it has a comment"),
     ],
 )
 def test_a_wrong_filter_is_explained_in_one_line_before_anything_is_embedded(store, where, reason):

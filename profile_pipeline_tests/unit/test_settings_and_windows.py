@@ -49,12 +49,17 @@ def test_the_environment_wins_over_the_file_and_an_empty_value_is_none(environme
     ("variable", "value", "said"),
     [
         ("PROFILE_PIPELINE_TIMEZONE", "Mars/Base", "is 'Mars/Base': no such time zone; use an IANA name"),
-        ("PROFILE_PIPELINE_START_DATE", "2024-02-30", "is '2024-02-30': "),
+        ("PROFILE_PIPELINE_START_DATE", "2024-02-30", "is '2024-02-30': it is not a day; write it as YYYY-MM-DD"),
+        ("PROFILE_PIPELINE_START_DATE", "86400", "is '86400': it is not a day; write it as YYYY-MM-DD"),
+        ("PROFILE_PIPELINE_START_DATE", "0001-01-01", "is '0001-01-01': the first partition may not lie before"),
+        ("PROFILE_PIPELINE_OVERLAP_MINUTES", "9" * 20, "is '99999999999999999999': "),
+        ("PROFILE_PIPELINE_POLICY__FRIEND_MIN_SHARED_EVENTS", "9" * 20, "is '99999999999999999999': "),
         ("PROFILE_PIPELINE_POLICY__MAX_REJECTED_SHARE", "2", "is '2': "),
         ("PROFILE_PIPELINE_POLICY__COOLDOWN_DAYS", "soon", "is 'soon': "),
-        ("PROFILE_PIPELINE_POLICY__COOLDOWN_DAY", "10", "is '10': "),
+        ("PROFILE_PIPELINE_POLICY__COOLDOWN_DAY", "10", "is '10': there is no such threshold; after PROFILE_PIPELINE"),
         ("PROFILE_PIPELINE_MEMORY_LIMIT", "8", "is '8': DuckDB needs at least 1GB here; write a size such as 8GB"),
         ("PROFILE_PIPELINE_MEMORY_LIMIT", "most", "is 'most': "),
+        ("PROFILE_PIPELINE_MEMORY_LIMIT", "9999999PB", "is '9999999PB': no machine has as much; write a size"),
         ("PROFILE_PIPELINE_POLICY__REQUEST_DETAILS_BELOW", "5", "is '5': "),
         ("PROFILE_PIPELINE_POLICY__TEAM_DOMAINS", '["team.org', "is '[\"team.org': "),
         ("MONGODB_FIELDS", "{users", "is not JSON (Expecting property name"),
@@ -68,6 +73,19 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable(
         load_settings()
     assert str(caught.value).startswith(f"{variable} {said}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_tilde_is_the_folder_of_the_user(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("HOME", str(tmp_path))
+    Path(".env").write_text("PROFILE_PIPELINE_HOME=~/home\nPROFILE_PIPELINE_SOURCE_DIR=~/records\n")
+    settings = load_settings()
+    assert (settings.home, settings.source_dir) == (tmp_path / "home", tmp_path / "records")
+
+
+def test_an_env_file_in_another_encoding_is_named(environment: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PROFILE_PIPELINE_HOME=home\n", encoding="utf-16")
+    with pytest.raises(PipelineError, match=r"the file \.env is not in UTF-8"):
+        load_settings()
 
 
 def test_scores_above_a_hundred_are_refused_before_they_fail_each_night(environment: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,11 @@ def ingest(
     with failing_well(context), warehouse.open() as opened:
         ingested = build.raw(opened, settings, window, kind, noting_progress(context))
         report(context, opened, name, window, ingested_metadata(opened, name, window, ingested))
+    rejected = build.rejected_too_many(name, ingested, settings)
+    deleted = build.deleted_too_many(name, ingested, settings)
+    for problem in filter(None, (rejected, deleted)):
+        # The step's own error names the check alone.
+        context.log.error(problem)
     return dg.MaterializeResult(
         check_results=[
             share_result(
@@ -73,14 +78,14 @@ def ingest(
                 "rejected_share",
                 ingested.rejected_share,
                 settings.policy.max_rejected_share,
-                build.rejected_too_many(name, ingested, settings),
+                rejected,
             ),
             share_result(
                 f"{name}_deletions_are_plausible",
                 "deleted_share",
                 ingested.deletions.share if ingested.deletions else 0.0,
                 settings.policy.max_deleted_share,
-                build.deleted_too_many(name, ingested, settings),
+                deleted,
             ),
         ]
     )
