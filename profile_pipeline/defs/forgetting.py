@@ -17,7 +17,7 @@ from profile_pipeline.settings import Settings
 
 
 class ForgetConfig(dg.Config):
-    """Whom to erase. What is written here is erased from the record of the run, too."""
+    """Whom to erase. What is written here is erased from the record of the run, too, once it is confirmed."""
 
     user: str = Field(description="An id, or an e-mail address.")
     confirmed: bool = Field(False, description="It cannot be undone: nothing is erased unless this is true.")
@@ -36,9 +36,9 @@ def erase_person(
     A second run finds nothing. One that is broken off is finished by the next build, or by another run.
     """
     with failing_well(context):
+        if not config.confirmed:
+            raise PipelineError("nothing is erased unless the run config says `confirmed: true`")
         try:
-            if not config.confirmed:
-                raise PipelineError("nothing is erased unless the run config says `confirmed: true`")
             receipt = forget(
                 settings,
                 config.user,

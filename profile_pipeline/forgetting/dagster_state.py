@@ -2,6 +2,9 @@
 
 What belongs here: its SQLite files and the text files beside them. What does not: what Dagster shows (`defs/`).
 
+Dagster has to read it afterwards. So the person is looked for where texts are: in the values of what it stores as JSON,
+not in numbers, in names of fields, or in what it knows its objects by.
+
 Previews of rows go altogether, those of past runs and of everybody: they show pieces of values, which cannot be told
 from pieces of others. Counts, pictures and the history of runs stay.
 """
@@ -21,6 +24,20 @@ from profile_pipeline.settings import Settings
 
 PREVIEW = "md_str"
 """The field of an event that holds text in Markdown: a table, or a picture."""
+
+BODIES = frozenset(
+    [
+        *("event", "run_body", "tick_body", "job_body", "instigator_body", "asset_evaluation_body", "body", "value"),
+        *("last_materialization", "asset_details", "evaluation_event", "tags", "cached_status_data", "snapshot_body"),
+    ]
+)
+"""The columns with what was said and configured. The others have the keys that Dagster finds it by."""
+
+FIXED = ("__class__", "__enum__", "name", "label", "id", "ids", "key", "keys", "partition", "_value")
+"""How fields end that Dagster's own objects are known and found by. It refuses constants that it does not know."""
+
+WHOM = "user"
+"""The field of a run's configuration that says whom to erase: there, a word or a number means them, too."""
 
 BUSY_SECONDS = 60
 """How long the UI, or a daemon, may keep a database to itself."""
@@ -45,30 +62,59 @@ def purge_dagster_state(settings: Settings, needles: Needles) -> tuple[int, int]
     return rows, sum(_purge_file(path, needles) for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def texts(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
-    """Each table and column that may hold text."""
+def bodies(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """Each table and column that may hold a text."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (table,) in tables:
         for column in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
-            yield table, column[1]
+            if column[1] in BODIES:
+                yield table, column[1]
+
+
+def redacted(text: str, needles: Needles) -> str:
+    """A text, or the JSON of an object, in which the person is not named; to the letter if they were not."""
+    # A letter that is escaped cannot be looked for.
+    if not (needles.may_be_in(text) or "\\u" in text or f'"{WHOM}"' in text):
+        return text
+    if (value := _decoded(text)) is None:
+        return needles.redact(text)
+    kept = _redacted_value(value, needles)
+    return text if kept == value else json.dumps(kept)
+
+
+def _decoded(text: str) -> dict[str, Any] | list[Any] | None:
+    """The object or list that a text is the JSON of; None if it is none, as a number is."""
+    try:
+        value = json.loads(text) if text.lstrip()[:1] in ("{", "[") else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def _redacted_value(value: Any, needles: Needles) -> Any:
+    if isinstance(value, str):
+        return redacted(value, needles)
+    if isinstance(value, list):
+        return [_redacted_value(each, needles) for each in value]
+    if not isinstance(value, dict) or value.get("__class__") == "AssetKey":
+        return value
+    is_plain = "__class__" not in value and "__enum__" not in value
+    kept = {
+        field: _redacted_value(each, needles) if is_plain or not field.endswith(FIXED) else each
+        for field, each in value.items()
+    }
+    return kept | {WHOM: MARK} if str(value.get(WHOM, "")).strip().lower() in needles.given - {""} else kept
 
 
 def _purge_database(path: Path, needles: Needles) -> int:
     changed = 0
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
         connection.execute("PRAGMA secure_delete = ON")
-        wanted = [variant.lower() for variant in needles.variants]
-        for table, column in list(texts(connection)):
-            conditions = " OR ".join([f'instr(lower("{column}"), ?)'] * len(wanted) + [f'instr("{column}", ?)'])
-            rows = connection.execute(
-                f'SELECT rowid, "{column}" FROM "{table}" WHERE typeof("{column}") = \'text\' AND ({conditions})',
-                [*wanted, f'"{PREVIEW}"'],
-            ).fetchall()
-            for row, text in rows:
-                kept = needles.redact(_without_previews(text))
-                if kept != text:
-                    connection.execute(f'UPDATE "{table}" SET "{column}" = ? WHERE rowid = ?', [kept, row])
-                    changed += 1
+        for table, column in list(bodies(connection)):
+            rows = connection.execute(f'SELECT rowid, "{column}" FROM "{table}" WHERE typeof("{column}") = \'text\'')
+            mended = [(kept, row) for row, text in rows if (kept := redacted(_without_previews(text), needles)) != text]
+            connection.executemany(f'UPDATE "{table}" SET "{column}" = ? WHERE rowid = ?', mended)
+            changed += len(mended)
         # What was overwritten is still in free pages and in the log.
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -77,11 +123,7 @@ def _purge_database(path: Path, needles: Needles) -> int:
 
 def _without_previews(text: str) -> str:
     """An event as JSON without the tables in it; any other text as it is."""
-    if f'"{PREVIEW}"' not in text:
-        return text
-    try:
-        event = json.loads(text)
-    except ValueError:
+    if f'"{PREVIEW}"' not in text or (event := _decoded(text)) is None:
         return text
     return json.dumps(event) if _drop_previews(event) else text
 

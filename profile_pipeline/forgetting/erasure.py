@@ -3,7 +3,8 @@
 What belongs here: the stages, the receipt, and finishing what was broken off. What does not: any one place.
 
 The request comes first, then the suppression list, so that nothing comes back while the rest is done. Each stage
-may be done twice. The receipt is written before the request is deleted, which is last.
+may be done twice. The receipt is written before the request is deleted, which is last. What is still to be looked for
+when something has to be removed by hand is put aside for the next erasure of the same person.
 """
 
 import json
@@ -20,7 +21,14 @@ from profile_pipeline.forgetting.dagster_state import purge_dagster_state
 from profile_pipeline.forgetting.files import compact, purge_engine_files, purge_exports, purge_index
 from profile_pipeline.forgetting.identity import Identity, identify, unseen
 from profile_pipeline.forgetting.purge import purge, recompute
-from profile_pipeline.forgetting.request import ErasureRequest, exclusive, open_request, request_path
+from profile_pipeline.forgetting.request import (
+    ErasureRequest,
+    exclusive,
+    open_request,
+    request_path,
+    resumed,
+    waiting_path,
+)
 from profile_pipeline.forgetting.scan import scan
 from profile_pipeline.index.embedding import Embedder
 from profile_pipeline.records.suppressions import MARK, hashed
@@ -168,6 +176,7 @@ def _file_request(settings: Settings, user: str, *, is_unseen: bool) -> ErasureR
         list(identity.names),
         list(identity.remarks),
     )
+    request = resumed(settings, request)
     request.save(settings)
     return request
 
@@ -190,10 +199,14 @@ def _carry_out(settings: Settings, request: ErasureRequest, embedder: Embedder, 
             on_stage(stage)
             request.finished.append(stage)
             request.save(settings)
+    # The request has all of it now, and the scan would find it.
+    waiting_path(settings, request.person).unlink(missing_ok=True)
     receipt = _receipt(settings, request)
     on_stage(Stage.SCANNED)
     write_private(receipt_path(settings, receipt), json.dumps(asdict(receipt), indent=1) + "\n")
     on_stage(Stage.RECEIPTED)
+    if receipt.left:
+        request.keep_waiting(settings)
     request_path(settings).unlink()
     return receipt
 
@@ -240,7 +253,7 @@ def _purge_dagster_state(settings: Settings, request: ErasureRequest) -> None:
 
 def _receipt(settings: Settings, request: ErasureRequest) -> Receipt:
     """Look whether anything is left, and say what was done."""
-    for part in settings.erasure_path.glob("*.part"):
+    for part in settings.erasure_path.rglob("*.part"):
         part.unlink()
     found = scan(settings, request.needles)
     return Receipt(

@@ -14,7 +14,9 @@ from profile_pipeline.build import STEPS
 from profile_pipeline.computed_days import computed_span, owe_what_follows
 from profile_pipeline.forgetting.request import ErasureRequest
 from profile_pipeline.ingestion import log_sequence, rules_of
+from profile_pipeline.quarantine import SECOND_HOLDER
 from profile_pipeline.reconciliation import GONE
+from profile_pipeline.records.dialect import Dialect
 from profile_pipeline.records.screening import screen, typed_columns
 from profile_pipeline.records.suppressions import OWNERS, Named, Suppressions
 from profile_pipeline.replay import dialects_of
@@ -29,7 +31,16 @@ OWNED = {
     or "false"
     for kind, owners in OWNERS.items()
 }
-"""The condition under which a row of a log is theirs, by kind."""
+OWNED["users"] += " AND id NOT IN (SELECT id FROM raw_users WHERE email NOT IN (SELECT unnest($addresses)))"
+"""The condition under which a row of a log is theirs, by kind; as for ingestion, addresses are handed over."""
+
+KNOWN_USERS = "SELECT id, email FROM raw_users"
+
+KEYS = ("id", "user_id", "event_id")
+"""Columns that say whose a row is, which, and of what: they name no user but its owner, who is another."""
+
+VALID_NOW = "it is valid now that it does not name who was erased; replay it"
+"""The reason of what was rejected for the sake of what was redacted."""
 
 TIMES = ("created_at", "updated_at", "deleted_at", "deleted_date", "changed_at")
 """Typed columns that redacting leaves as they are: those of a tombstone are not in its document."""
@@ -91,13 +102,9 @@ def _purge_log(
     ).fetchall()
     for condition, dialect in dialects_of(settings, kind):
         _find_candidates(warehouse, request, suppressions, f"{log} WHERE {condition}")
-        named = suppressions.find(connection, kind, "candidates", dialect)
+        named = suppressions.find(connection, kind, "candidates", dialect, users=KNOWN_USERS)
         _note_found(warehouse, request, named)
-        rules = rules_of(settings, dialect)
-        documents = (
-            "(SELECT after AS document, NULL::VARCHAR AS source, position FROM verdicts WHERE after IS NOT NULL)"
-        )
-        screen(connection, kind, documents, "screened", rules)
+        _screen_redacted(warehouse, settings, kind, dialect)
         columns = ", ".join(f's."{name}"' for name in typed_columns(kind) if name not in TIMES)
         names = ", ".join(f'"{name}"' for name in typed_columns(kind) if name not in TIMES)
         connection.execute(
@@ -108,11 +115,9 @@ def _purge_log(
             """
         ).fetchall()
         connection.execute(
-            """
-            INSERT INTO doomed SELECT place FROM verdicts JOIN candidates USING (position)
-            WHERE place NOT IN (SELECT place FROM mended)
-            """
+            "INSERT INTO doomed SELECT place FROM verdicts JOIN candidates USING (position) WHERE after IS NULL"
         ).fetchall()
+        _mend_by_column(warehouse, suppressions, kind)
     concerned = "rowid IN (SELECT place FROM doomed UNION SELECT place FROM mended)"
     rows = connection.execute(f"SELECT min(partition_date) FROM {log} WHERE {concerned}").fetchall()
     request.note(
@@ -124,6 +129,31 @@ def _purge_log(
     if first_day is not None:
         _write_log(warehouse, kind)
     return first_day
+
+
+def _mend_by_column(warehouse: Warehouse, suppressions: Suppressions, kind: str) -> None:
+    """Mend the rows whose redacted document cannot be read, or not by today's settings, as that of a former source."""
+    log = RAW_TABLES[kind]
+    rows = warehouse.connection.sql(
+        f"""
+        SELECT place, after, log.* FROM verdicts JOIN candidates USING (position) JOIN {log.name} AS log ON
+            log.rowid = place
+        WHERE after IS NOT NULL AND place NOT IN (SELECT place FROM mended)
+        """
+    ).to_arrow_table()
+    texts = [name for name in typed_columns(kind) if "string" in log.types[name] and name not in KEYS]
+    mended = rows.to_pylist()
+    for row in mended:
+        row["document"] = row["after"]
+        for name in texts:
+            is_own = kind == "users" and name == "name"
+            if isinstance(row[name], list):
+                row[name] = [kept for each in row[name] if (kept := suppressions.redact_text(each))]
+            elif row[name] is not None and not is_own:
+                row[name] = suppressions.redact_text(row[name]) or None
+    warehouse.connection.register("mended_by_column", pa.Table.from_pylist(mended, schema=rows.schema).drop(["after"]))
+    warehouse.connection.execute("INSERT INTO mended BY NAME FROM mended_by_column").fetchall()
+    warehouse.connection.unregister("mended_by_column")
 
 
 def _write_log(warehouse: Warehouse, kind: str) -> None:
@@ -159,8 +189,9 @@ def _purge_quarantine(
     connection, removed, redacted = warehouse.connection, 0, 0
     for condition, dialect in dialects_of(settings, kind):
         _find_candidates(warehouse, request, suppressions, f"quarantine WHERE kind = '{kind}' AND {condition}")
-        named = suppressions.find(connection, kind, "candidates", dialect)
+        named = suppressions.find(connection, kind, "candidates", dialect, users=KNOWN_USERS)
         _note_found(warehouse, request, named)
+        _screen_redacted(warehouse, settings, kind, dialect)
         removed += len(named.owned)
         redacted += len(named.redacted)
         connection.execute(
@@ -171,10 +202,16 @@ def _purge_quarantine(
             )
             """
         ).fetchall()
+        # A reason shows the beginning of a value, which may end within what was redacted.
         connection.execute(
-            """
-            UPDATE quarantine SET document = after, content_hash = md5(after)
-            FROM (SELECT place, after FROM candidates JOIN verdicts USING (position)) AS changed
+            f"""
+            UPDATE quarantine SET document = after, content_hash = md5(after), reason = CASE
+                WHEN changed.reason IS NOT NULL THEN changed.reason
+                WHEN ends_with(quarantine.reason, '{SECOND_HOLDER}') THEN quarantine.reason ELSE '{VALID_NOW}' END
+            FROM (
+                SELECT place, after, screened.reason
+                FROM candidates JOIN verdicts USING (position) JOIN screened USING (position)
+            ) AS changed
             WHERE quarantine.rowid = changed.place
             """
         ).fetchall()
@@ -198,26 +235,28 @@ def _purge_quarantine(
 def _find_candidates(warehouse: Warehouse, request: ErasureRequest, suppressions: Suppressions, rows: str) -> None:
     """Make the temporary table `candidates` of the rows whose document may name the person.
 
-    They have to have one of the texts, unless an escape or a folded alias may hide it.
+    They have to have one of the texts, or the words of a name, unless an escape or a folded alias may hide it.
     """
     texts = sorted({variant.lower() for variant in (*request.needles.variants, *request.ids)})
     may_name = ["contains(lower(document), '\\u')", *(["contains(document, '@')"] * suppressions.fold_email_aliases)]
-    may_name += [f"regexp_matches(lower(document), {quoted(_loosely(text))})" for text in texts]
+    may_name += [f"contains(lower(document), {quoted(text)})" for text in texts]
+    may_name += [
+        f"({' AND '.join(f'contains(lower(document), {quoted(word)})' for word in name.split())})"
+        for name in request.needles.names
+    ]
     warehouse.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE candidates AS
-        SELECT rowid AS place, document, row_number() OVER () AS position FROM {rows} AND ({" OR ".join(may_name)})
+        SELECT rowid AS place, document, row_number() OVER () AS position FROM {rows}
+            AND ({" OR ".join(may_name)})
         """
     ).fetchall()
 
 
-def _loosely(text: str) -> str:
-    """A pattern for a text whatever lies between its words."""
-    return "".join(
-        character if character.isalnum() else r"[^\pL\pN]+" if character == " " else f"[{character}]"
-        for character in text
-        if character not in "\\^]["
-    )
+def _screen_redacted(warehouse: Warehouse, settings: Settings, kind: str, dialect: Dialect) -> None:
+    """Make the temporary table `screened` of what is left of documents."""
+    documents = "(SELECT after AS document, NULL::VARCHAR AS source, position FROM verdicts WHERE after IS NOT NULL)"
+    screen(warehouse.connection, kind, documents, "screened", rules_of(settings, dialect))
 
 
 def _note_found(warehouse: Warehouse, request: ErasureRequest, named: Named) -> None:

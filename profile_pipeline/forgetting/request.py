@@ -3,14 +3,15 @@
 What belongs here: its content, and keeping two erasures apart. What does not: carrying it out (`erasure.py`).
 
 It has to name the person, because whoever goes on after a kill has to know whom to look for; nobody but its owner may
-read it, and it is deleted last.
+read it, and it is deleted last. Where the scan finds something that has to be removed by hand, what to look for is kept
+beside it, until another erasure of the same person finds nothing. Builds need not wait for that.
 """
 
 import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class ErasureRequest:
     @property
     def needles(self) -> Needles:
         """What to look for in texts."""
-        return Needles([*self.ids, *self.addresses, *self.names, *self.forms])
+        return Needles([*self.ids, *self.addresses, *self.forms], self.names)
 
     @property
     def start(self) -> date | None:
@@ -67,7 +68,15 @@ class ErasureRequest:
 
     def save(self, settings: Settings) -> None:
         """Write it, lasting when this returns."""
-        write_private(request_path(settings), json.dumps(asdict(self), indent=1))
+        write_private(request_path(settings), self._written)
+
+    def keep_waiting(self, settings: Settings) -> None:
+        """Write what to look for where builds do not see it, lasting when this returns."""
+        write_private(waiting_path(settings, self.person), self._written)
+
+    @property
+    def _written(self) -> str:
+        return json.dumps(asdict(self), indent=1)
 
 
 def request_path(settings: Settings) -> Path:
@@ -79,6 +88,31 @@ def open_request(settings: Settings) -> ErasureRequest | None:
     """The erasure that has not been finished; None if there is none."""
     path = request_path(settings)
     return ErasureRequest(**json.loads(path.read_text())) if path.exists() else None
+
+
+def waiting_path(settings: Settings, person: str) -> Path:
+    """Where the request is kept while something of a person is left that has to be removed by hand."""
+    return settings.erasure_path / "waiting" / f"{person}.json"
+
+
+def resumed(settings: Settings, request: ErasureRequest) -> ErasureRequest:
+    """A request that also looks for all that the last one for the same person looked for, if that found some of it."""
+    path = waiting_path(settings, request.person)
+    if not path.exists():
+        return request
+    before = ErasureRequest(**json.loads(path.read_text()))
+    return replace(
+        request,
+        ids=_merged(before.ids, request.ids),
+        addresses=_merged(before.addresses, request.addresses),
+        names=_merged(before.names, request.names),
+        forms=_merged(before.forms, request.forms),
+        remarks=_merged(before.remarks, request.remarks),
+    )
+
+
+def _merged(one: list[str], other: list[str]) -> list[str]:
+    return sorted({*one, *other})
 
 
 @contextmanager

@@ -5,7 +5,7 @@ What belongs here: reading each kind of file in full, and saying where something
 Files are looked through as they are and, where a format packs, splits or compresses text, through what can be read
 from them: tables of the warehouse, each version of the index, Parquet files, SQLite databases. A text that is also part
 of a longer word elsewhere, such as user_1 in user_10, is looked for in what can be read only, because bytes do not tell
-where a word ends.
+where a word ends. Numbers name nobody: an id of digits is also the number of something else.
 """
 
 import gzip
@@ -13,13 +13,14 @@ import mmap
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from profile_pipeline.forgetting.dagster_state import texts
+from profile_pipeline.forgetting.dagster_state import bodies, redacted
 from profile_pipeline.forgetting.identity import names_within
 from profile_pipeline.forgetting.needles import Needles
 from profile_pipeline.forgetting.request import request_path
@@ -35,6 +36,9 @@ OVERLAP = 4096
 """Bytes read twice where a file is read in pieces: more than any text that is looked for."""
 
 PIECE = 64 << 20
+
+APART = ' " '
+"""Between texts that are looked through together: no name reaches over it."""
 
 CALLED_BY = """
     SELECT name FROM raw_users UNION SELECT split_part(email, '@', 1) FROM raw_users
@@ -64,8 +68,8 @@ def scan(settings: Settings, needles: Needles) -> Scan:
     if settings.warehouse_path.exists():
         # Closed before its file is read: closing a file gives up the locks that this process has on it.
         with open_warehouse(settings, read_only=True) as warehouse:
-            shared = names_within(warehouse, CALLED_BY, needles.texts)
-            needles = Needles(set(needles.texts) - shared)
+            shared = names_within(warehouse, CALLED_BY, {*needles.texts, *needles.names})
+            needles = needles.without(shared)
             ambiguous = _parts_of_longer_words(warehouse, needles)
             tables = list(_tables_naming(warehouse, needles))
     skipped = _sources(settings)
@@ -113,16 +117,47 @@ def _tables_naming(warehouse: Warehouse, needles: Needles) -> Iterator[str]:
 
 
 def _is_in_rows(connection: duckdb.DuckDBPyConnection, rows: str, needles: Needles) -> bool:
-    """Whether a row of a relation names the person; most are ruled out without a pattern, which takes longer."""
-    if not needles.texts:
+    """Whether a text of a relation names the person; most are ruled out without a pattern, which takes longer."""
+    columns = connection.sql(f"FROM {rows} LIMIT 0")
+    typed = zip(columns.columns, columns.types, strict=True)
+    texts = [text for name, type_ in typed if (text := _text_of(_named(name), type_))]
+    if not texts or not needles.signs:
         return False
-    texts = sorted({variant.lower() for variant in needles.variants})
+    may_be_in = " OR ".join(f"({' AND '.join(['contains(text, ?)'] * len(parts))})" for parts in needles.signs)
     found = f"""
-        SELECT 1 FROM (SELECT lower(row::VARCHAR) AS text FROM {rows} AS row)
-        WHERE CASE WHEN {" OR ".join(["contains(text, ?)"] * len(texts))} THEN regexp_matches(text, ?) ELSE false END
+        SELECT 1 FROM (SELECT lower(concat_ws({quoted(APART)}, {", ".join(texts)})) AS text FROM {rows})
+        WHERE CASE WHEN {may_be_in} THEN regexp_matches(text, ?) ELSE false END
         LIMIT 1
     """
-    return bool(connection.execute(found, [*texts, needles.expression]).fetchall())
+    parts = [part for parts in needles.signs for part in parts]
+    return bool(connection.execute(found, [*parts, needles.expression]).fetchall())
+
+
+def _text_of(value: str, type_: Any, depth: int = 0) -> str | None:
+    """What is text in a value of a type, in SQL; None if nothing is."""
+    kind = str(type_.id)
+    if kind in ("varchar", "enum", "uuid", "map", "union", "variant"):
+        return f"{value}::VARCHAR"
+    if kind in ("list", "array"):
+        inner = _text_of(f"each{depth}", type_.children[0][1], depth + 1)
+        return inner and f"array_to_string(list_transform({value}, lambda each{depth}: {inner}), {quoted(APART)})"
+    if kind == "struct":
+        fields = [text for name, each in type_.children if (text := _text_of(f"{value}.{_named(name)}", each, depth))]
+        return f"concat_ws({quoted(APART)}, {', '.join(fields)})" if fields else None
+    return None
+
+
+def _named(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """What is text in a value of Python."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(each)
 
 
 def _versions_naming(settings: Settings, needles: Needles) -> Iterator[int]:
@@ -134,7 +169,7 @@ def _versions_naming(settings: Settings, needles: Needles) -> Iterator[int]:
         table.checkout(version)
         columns = [field.name for field in table.schema if field.name != "vector"]
         for batch in table.search().select(columns).to_batches(8192):
-            if needles.are_in("\n".join(str(row) for row in batch.to_pylist())):
+            if needles.are_in(APART.join(_texts_in(batch.to_pylist()))):
                 yield version
                 break
 
@@ -180,21 +215,37 @@ def _is_in_text(content: bytes, needles: Needles) -> bool:
 def _is_in_sqlite(path: Path, needles: Needles, variants: list[str]) -> bool:
     """Whether a row or a page names the person, also a freed one.
 
-    A long text is split over pages, and Dagster compresses its snapshots. The pages are read through SQLite: Dagster
-    may have the file open in this process, and would lose its locks if the file were opened and closed beside it.
+    A long text is split over pages, and Dagster compresses its snapshots. What a row has without naming them, such as
+    a number, is not looked for in the pages. These are read through SQLite: Dagster may have the file open in this
+    process, and would lose its locks if the file were opened and closed beside it.
     """
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        for table, column in list(texts(connection)):
+        for table, column in list(bodies(connection)):
             query = f'SELECT "{column}" FROM "{table}" WHERE typeof("{column}") IN (\'text\', \'blob\')'
             for (value,) in connection.execute(query):
-                content = value if isinstance(value, bytes) else value.encode()
-                if needles.are_in(content.decode(errors="replace")):
+                content = _unpacked(value) if isinstance(value, bytes) else value
+                if redacted(content, needles) != content:
                     return True
-                with suppress(zlib.error):
-                    if needles.are_in(zlib.decompress(content).decode(errors="replace")):
-                        return True
         pages = connection.serialize()
-    return any(text.encode() in pages for text in variants)
+        elsewhere = {text for text in variants if text.encode() in pages and not _is_said(connection, text)}
+    return bool(elsewhere)
+
+
+def _unpacked(value: bytes) -> str:
+    try:
+        return zlib.decompress(value).decode(errors="replace")
+    except zlib.error:
+        return value.decode(errors="replace")
+
+
+def _is_said(connection: sqlite3.Connection, text: str) -> bool:
+    """Whether a value of a database has a text, as it is written."""
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()]
+    return any(
+        connection.execute(f'SELECT 1 FROM "{table}" WHERE instr("{column[1]}", ?) LIMIT 1', [text]).fetchone()
+        for table in tables
+        for column in connection.execute(f'PRAGMA table_info("{table}")').fetchall()
+    )
 
 
 def _is_in_parquet(path: Path, needles: Needles) -> bool:

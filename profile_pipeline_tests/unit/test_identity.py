@@ -18,6 +18,9 @@ USERS: list[tuple[str, str, str | None, int, bool]] = [
     ("member-2", "old@x.org", "Bo", 3, False),
     ("member-3", "left@x.org", "Jo ANN  LEE", 1, True),
     ("member-4", "left@x.org", None, 2, True),
+    ("member-5", "claimed@x.org", "Kim Five", 1, False),
+    ("member-5", "free@x.org", "Kim Five", 2, False),
+    ("member-5", "five@x.org", "Kim Five", 3, False),
     ("7", "seven@x.org", "Sam Seven", 1, False),
 ]
 
@@ -38,6 +41,10 @@ def warehouse(settings: Settings) -> Iterator[Warehouse]:
         insert(opened, "raw_orders", id="o", user_id="orphan")
         rejected = '{"id": "member-9", "email": "NINE@x.org", "name": "Nina Nine", "age": 0}'
         insert(opened, "quarantine", kind="users", record_id="member-9", document=rejected, source="users.jsonl:1")
+        for email, resolution in (("claimed@x.org", None), ("five@x.org", None), ("free@x.org", "superseded")):
+            claim = f'{{"id": "member-6", "email": "{email}"}}'
+            insert(opened, "quarantine", kind="users", record_id="member-6", document=claim, source="users.jsonl:2",
+                   resolution=resolution)  # fmt: skip
         yield opened
 
 
@@ -57,6 +64,8 @@ def insert(warehouse: Warehouse, table: str, **row: Any) -> None:
         ("orphan", {"orphan"}, set(), set()),
         ("member-9", {"member-9"}, {"nine@x.org"}, {"Nina Nine"}),
         ("nine@x.org", {"member-9"}, {"nine@x.org"}, {"Nina Nine"}),
+        # Somebody waits for the address that was left, and for the one of now, which is theirs.
+        ("member-5", {"member-5"}, {"five@x.org", "free@x.org"}, {"Kim Five"}),
         ("7", {"7"}, {"seven@x.org"}, {"Sam Seven"}),
     ],
 )
@@ -84,16 +93,16 @@ def test_what_is_left_out_is_told_without_saying_it(warehouse: Warehouse, settin
     found = identify(warehouse, settings, "member-1")
     assert found is not None
     assert found.remarks == (
-        "addresses that another user goes by now: 1",
+        "addresses that another user goes by now, or waits for: 1",
         "names of a single word, or that another user has, in records of others: 1",
     )
     short = identify(warehouse, settings, "7")
     assert short is not None
-    assert short.remarks == ("the id, having fewer than 6 characters, outside of the fields for ids",)
+    assert short.remarks == ("the id, which other things may be called, too, outside of the fields for ids",)
 
 
-def test_a_short_id_is_known_where_a_record_has_its_owner_only() -> None:
-    assert Identity(("7",), (), ()).hashed_as == {"id:7"}
+def test_an_id_that_is_a_word_or_a_short_number_is_known_where_a_record_has_its_owner_only() -> None:
+    assert Identity(("7", "sunset", "100234"), (), ()).hashed_as == {"id:7", "id:sunset", "id:100234"}
     assert Identity(("Member-1",), ("a@b.c",), ("Ann  Lee", "Bo")).hashed_as == {
         *("id:Member-1", "member-1", "a@b.c", "ann lee")
     }
