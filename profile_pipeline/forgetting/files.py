@@ -4,8 +4,8 @@ What belongs here: the warehouse's own file, exports, the folders of another eng
 of tables (`purge.py`) and Dagster's files (`dagster_state.py`).
 """
 
+import csv
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,10 +24,7 @@ from profile_pipeline.sql import quoted
 from profile_pipeline.tables import PARQUET_PARTITIONS
 from profile_pipeline.warehouse import Warehouse
 
-VALUE = r'(?:^|(?<=,))(?:"((?:[^"]|"")*)"|([^,]*))(?=,|$)'
-"""A value of a CSV record, in quotes or not."""
-
-AS_WRITTEN: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+AS_WRITTEN: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 """Opens a text so that each byte comes back as it was, be it somebody else's encoding or line break."""
 
 
@@ -84,38 +81,24 @@ def purge_exports(settings: Settings, request: ErasureRequest) -> None:
 def _listed(path: Path, request: ErasureRequest) -> Iterator[tuple[str, bool]]:
     """Each record of an export as it is written, and whether it is the person's; its header is nobody's."""
     known_by = {"user_id": {*request.ids}, "email": {*request.addresses}}
-    # Most records are ruled out without being taken apart, which takes longer.
-    written = [each.replace('"', '""') for each in (*request.ids, *request.addresses)]
+    lines: list[str] = []
+
+    def noted(file: Iterable[str]) -> Iterator[str]:
+        for line in file:
+            lines.append(line)
+            yield line
+
     with path.open(**AS_WRITTEN) as file:
-        records = _records(file)
-        header = next(records, "")
-        yield header, False
-        columns = _values(header)
-        for record in records:
-            values = _values(record) if any(each in record for each in written) else []
-            yield record, any(value in known_by.get(name, ()) for name, value in zip(columns, values, strict=False))
-
-
-def _records(lines: Iterable[str]) -> Iterator[str]:
-    """The records of a CSV file: a line each, or several where a value has line breaks, which is in quotes then."""
-    record: list[str] = []
-    is_open = False
-    for line in lines:
-        record.append(line)
-        is_open ^= line.count('"') % 2 == 1
-        if not is_open:
-            yield "".join(record)
-            record = []
-    if record:
-        yield "".join(record)
-
-
-def _values(record: str) -> list[str]:
-    """The values of a CSV record; a guess at its dialect could be wrong, and it is ours."""
-    return [
-        match[1].replace('""', '"') if match[1] is not None else match[2]
-        for match in re.finditer(VALUE, record.rstrip("\r\n"))
-    ]
+        records = csv.reader(noted(file))
+        columns = next(records, [])
+        yield "".join(lines), False
+        lines.clear()
+        for values in records:
+            yield (
+                "".join(lines),
+                any(value in known_by.get(name, ()) for name, value in zip(columns, values, strict=False)),
+            )
+            lines.clear()
 
 
 def purge_engine_files(warehouse: Warehouse, settings: Settings, request: ErasureRequest) -> None:
