@@ -223,7 +223,7 @@ def add(
             default all of them. Of other days, what is new is counted, and not what is rejected again and again.
 
     Raises:
-        PipelineError: the log was read with another time zone, first partition or folding of addresses.
+        PipelineError: the log was read with another time zone or first partition.
     """
     _expect_same_reading(warehouse, rules)
     batch = batch or days
@@ -275,11 +275,10 @@ def _counted(warehouse: Warehouse, kind: str, batch: Window) -> tuple[int, int, 
 
 
 def _expect_same_reading(warehouse: Warehouse, rules: Rules) -> None:
-    """Note how documents are read, or make sure that they are read as before."""
+    """Note how the days of documents are read, or make sure that they are read as before."""
     now = {
         "PROFILE_PIPELINE_TIMEZONE": ("time_zone", rules.reading.zone.key),
         "PROFILE_PIPELINE_START_DATE": ("first_partition", rules.first_partition),
-        "PROFILE_PIPELINE_POLICY__FOLD_EMAIL_ALIASES": ("folds_email_aliases", rules.reading.fold_email_aliases),
     }
     before = warehouse.records(f"FROM {LOG_READING.name}")
     if not before:

@@ -337,10 +337,9 @@ LOG_READING = Table(
     {
         "time_zone": ("string", "The business time zone in which the days of the logs were told."),
         "first_partition": ("date", "The day on which everything known before it was filed."),
-        "folds_email_aliases": ("boolean", "Whether aliases of an e-mail address were folded."),
     },
 )
-"""How the logs were read, in one row: read otherwise, one record would be filed on other days, or be another's."""
+"""How the logs were read, in one row: read otherwise, one record would be filed on other days."""
 
 EXTRACTIONS = Table(
     "extractions",

@@ -14,7 +14,6 @@ import pytest
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.history import LATEST_FIRST
 from profile_pipeline.ingestion import Ingested, ingest
-from profile_pipeline.policy import Policy
 from profile_pipeline.records import screening
 from profile_pipeline.settings import Settings
 from profile_pipeline.sources import source_for
@@ -62,7 +61,6 @@ def place(tmp_path: Path) -> Place:
     [
         ({"timezone": "Asia/Tokyo"}, "PROFILE_PIPELINE_TIMEZONE=UTC, and it is Asia/Tokyo now; set it back"),
         ({"start_date": date(2024, 1, 2)}, "PROFILE_PIPELINE_START_DATE=2024-01-01, and it is 2024-01-02 now"),
-        ({"policy": Policy(fold_email_aliases=True)}, "POLICY__FOLD_EMAIL_ALIASES=False, and it is True now"),
     ],
 )
 def test_a_log_is_not_mixed_with_what_is_read_otherwise(place: Place, change: dict[str, Any], message: str) -> None:
