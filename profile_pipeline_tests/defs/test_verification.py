@@ -34,7 +34,7 @@ def test_a_sound_warehouse_passes_and_a_faulty_one_is_told_with_its_differences(
 
     with open_warehouse(copy.settings) as warehouse:
         warehouse.connection.execute("UPDATE user_profiles SET age = 99 WHERE partition_date = '2024-02-05'").fetchall()
-    run = weekly(copy, users=None)
+    run = weekly(copy, sample=None)
     (checked,) = run.checks().values()
     assert (run.success, checked.passed, checked.severity) == (True, False, dg.AssetCheckSeverity.ERROR)
     assert checked.description is not None
