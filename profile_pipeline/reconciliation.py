@@ -24,7 +24,7 @@ from profile_pipeline.warehouse import Warehouse
 GONE = " (gone)"
 """Marks the source of a tombstone, to tell it from a deletion that the source itself reported."""
 
-FEW = 10
+ALWAYS_PLAUSIBLE = 10
 """So many deletions at once are plausible however few records there are; that all are gone only a share of 1 allows."""
 
 
@@ -75,7 +75,7 @@ def find_deletions(warehouse: Warehouse, source: LiveSource, plan: Plan, rules: 
     """
     _compare(warehouse, plan)
     known, gone = _count(warehouse, "known_records"), _count(warehouse, "gone_records")
-    if gone > max_share * known and not gone <= min(FEW, known - 1):
+    if gone > max_share * known and not gone <= min(ALWAYS_PLAUSIBLE, known - 1):
         return Deletions(known, gone, 0, _count(warehouse, "unknown_records"), is_plausible=False)
     # Documents that were staged as a whole have just been added, or wait once more.
     unknown = _keys(warehouse, "unknown_records") if source.is_listing_keys else []

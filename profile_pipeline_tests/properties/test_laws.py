@@ -69,7 +69,7 @@ class Pipeline:
     Attributes:
         warehouse: in memory.
         settings: with the folder of the source.
-        few: in place of `build.FEW`, as of so few records a day often concerns most.
+        few: in place of `build.NARROWED_BELOW`, as of so few records a day often concerns most.
     """
 
     warehouse: Warehouse
@@ -83,7 +83,7 @@ class Pipeline:
         self.build(window)
 
     def build(self, window: Window) -> None:
-        with patch("profile_pipeline.build.FEW", self.few):
+        with patch("profile_pipeline.build.NARROWED_BELOW", self.few):
             build(self.warehouse, self.settings, window)
 
     def rows(self, relation: str) -> list[dict[str, Any]]:
