@@ -130,11 +130,11 @@ def days_with_profiles(warehouse: Warehouse) -> Window:
     Raises:
         PipelineError: there is none.
     """
-    if not has_profiles(warehouse):
-        raise PipelineError("the warehouse holds no profiles yet; run `profile-pipeline build` first")
     ((first, last),) = warehouse.connection.execute(
         "SELECT min(partition_date), max(partition_date) FROM computed_days WHERE is_complete"
     ).fetchall()
+    if first is None:
+        raise PipelineError("the warehouse holds no profiles yet; run `profile-pipeline build` first")
     return Window(first, last)
 
 

@@ -450,3 +450,8 @@ READ_TABLES = {
 """What is read without writing; the others remember how far a run has come."""
 
 TABLES = READ_TABLES | {table.name: table for table in (LOG_READING, EXTRACTIONS, STAGED_DOCUMENTS, PARQUET_PARTITIONS)}
+
+
+def user_column(name: str) -> str:
+    """The column of a derived table that says whose row it is."""
+    return DERIVED_TABLES[name].key[-1]

@@ -26,7 +26,7 @@ from profile_pipeline.computed_days import computed_span, days_owed, days_with_p
 from profile_pipeline.errors import PipelineError
 from profile_pipeline.settings import Settings
 from profile_pipeline.sql import quoted
-from profile_pipeline.tables import RAW_TABLES, TABLES
+from profile_pipeline.tables import RAW_TABLES, TABLES, user_column
 from profile_pipeline.warehouse import Warehouse, cannot_open, on_connection, open_warehouse
 from profile_pipeline.window import Window
 
@@ -192,17 +192,12 @@ def _beside(settings: Settings) -> Iterator[Warehouse]:
         yield scratch
 
 
-def _user(name: str) -> str:
-    """The column of a derived table that names the user."""
-    return TABLES[name].key[1]
-
-
 def _choose_users(scratch: Warehouse, window: Window, sample: int | None) -> int:
     """Fill `looked_at` with users, and narrow `stored_…` to their rows; how many there are to choose from.
 
     Whoever has a row in a table but none in the log is among them.
     """
-    holders = [("raw_users", "id"), *((name, _user(name)) for name in build.STEPS)]
+    holders = [("raw_users", "id"), *((name, user_column(name)) for name in build.STEPS)]
     everyone = " UNION ".join(
         f"SELECT {user} AS user_id FROM stored.{name} WHERE partition_date <= DATE '{window.end}'"
         for name, user in holders
@@ -218,7 +213,7 @@ def _choose_users(scratch: Warehouse, window: Window, sample: int | None) -> int
             f"""
             CREATE {made_as} stored_{name} AS
             SELECT {columns} FROM stored.{name}
-            WHERE partition_date <= DATE '{window.end}' AND {_user(name)} IN (SELECT user_id FROM looked_at)
+            WHERE partition_date <= DATE '{window.end}' AND {user_column(name)} IN (SELECT user_id FROM looked_at)
             """
         ).fetchall()
     return scratch.scalar("SELECT count(*) FROM known_users")
@@ -273,7 +268,7 @@ def _is_touched(name: str, window: Window) -> str:
     """A condition that leaves out rows that nothing but the question asked for."""
     if name == "messaging_decisions":
         return "true"
-    return f"NOT (partition_date = DATE '{window.end}' AND {_user(name)} IN (SELECT user_id FROM untouched))"
+    return f"NOT (partition_date = DATE '{window.end}' AND {user_column(name)} IN (SELECT user_id FROM untouched))"
 
 
 def _compared(scratch: Warehouse, window: Window, owed: list[date], known: int) -> Verification:
@@ -324,7 +319,7 @@ def _compare_days(scratch: Warehouse, name: str, window: Window) -> int:
         FULL JOIN (SELECT partition_date, {digest} FROM rebuilt_{name} GROUP BY ALL) AS rebuilt USING (partition_date)
         """
     ).fetchall()
-    by_user = f"SELECT partition_date, {_user(name)} AS user_id, {digest}"
+    by_user = f"SELECT partition_date, {user_column(name)} AS user_id, {digest}"
     on_days = "partition_date IN (SELECT partition_date FROM compared_days WHERE is_different) GROUP BY ALL"
     scratch.connection.execute(
         f"""
@@ -352,14 +347,16 @@ def _compare_latest(scratch: Warehouse, name: str, window: Window) -> int:
         f"""
         CREATE OR REPLACE TABLE compared_users AS
         WITH latest AS (
-            SELECT {_user(name)} AS user_id, max(partition_date) AS partition_date FROM stored_{name}
+            SELECT {user_column(name)} AS user_id, max(partition_date) AS partition_date FROM stored_{name}
             WHERE partition_date <= DATE '{window.end}' GROUP BY ALL
         ),
         stored AS (
-            SELECT {_user(name)} AS user_id, partition_date, {digest} FROM stored_{name}
-            WHERE ({_user(name)}, partition_date) IN (FROM latest) GROUP BY ALL
+            SELECT {user_column(name)} AS user_id, partition_date, {digest} FROM stored_{name}
+            WHERE ({user_column(name)}, partition_date) IN (FROM latest) GROUP BY ALL
         ),
-        rebuilt AS (SELECT {_user(name)} AS user_id, {digest} FROM {_as_of_the_last_day(name, window)} GROUP BY ALL)
+        rebuilt AS (
+            SELECT {user_column(name)} AS user_id, {digest} FROM {_as_of_the_last_day(name, window)} GROUP BY ALL
+        )
         SELECT user_id, stored.partition_date, coalesce(stored.n, 0) AS stored_rows, rebuilt.n AS rebuilt_rows,
             (stored.n, stored.digest) IS DISTINCT FROM (rebuilt.n, rebuilt.digest) AS is_different
         FROM stored FULL JOIN rebuilt USING (user_id)
@@ -449,7 +446,7 @@ def _values(
     """
     columns = list(TABLES[name].columns) if now is None else _lasting(name)
     rebuilt_in = now or f"(FROM rebuilt_{name} WHERE partition_date = DATE '{day}')"
-    select = f"SELECT {', '.join(columns)} FROM {{}} WHERE {_user(name)} = ?"
+    select = f"SELECT {', '.join(columns)} FROM {{}} WHERE {user_column(name)} = ?"
     (stored,) = scratch.records(select.format(f"(FROM stored_{name} WHERE partition_date = DATE '{day}')"), user)
     (rebuilt,) = scratch.records(select.format(rebuilt_in), user)
     for column in columns:

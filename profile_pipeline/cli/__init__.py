@@ -570,8 +570,10 @@ def main(arguments: list[str] | None = None) -> int:
             code: int = app(hoisted, prog_name="profile-pipeline", standalone_mode=False) or 0
         except typer.TyperException as error:
             code = _fail(_usage(error), error.exit_code)
-        except SystemExit:
+        except SystemExit as stop:
             # How Click answers a reader that went away, such as `head`: it has what it wanted.
+            if not isinstance(stop.__context__, BrokenPipeError):
+                raise
             code = 0
         except Exception as error:
             if debug:

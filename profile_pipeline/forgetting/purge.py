@@ -22,7 +22,7 @@ from profile_pipeline.records.suppressions import OWNERS, Named, Suppressions
 from profile_pipeline.replay import dialects_of
 from profile_pipeline.settings import Settings
 from profile_pipeline.sql import quoted
-from profile_pipeline.tables import DERIVED_TABLES, RAW_TABLES
+from profile_pipeline.tables import DERIVED_TABLES, RAW_TABLES, user_column
 from profile_pipeline.warehouse import Warehouse
 from profile_pipeline.window import Window
 
@@ -74,8 +74,7 @@ def purge(warehouse: Warehouse, settings: Settings, request: ErasureRequest, sup
 def recompute(warehouse: Warehouse, settings: Settings, request: ErasureRequest) -> None:
     """Compute all that follows from the logs, from the person's first day to the last computed one."""
     for name in DERIVED_TABLES:
-        key = "id" if name == "user_profiles" else "user_id"
-        removed = f"SELECT count(*) FROM {name} WHERE {key} IN (SELECT unnest(?))"
+        removed = f"SELECT count(*) FROM {name} WHERE {user_column(name)} IN (SELECT unnest(?))"
         request.note(name, removed=warehouse.scalar(removed, request.ids))
     request.save(settings)
     computed = computed_span(warehouse)
