@@ -7,12 +7,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Errors only: pip warns once for each package about an index that lacks it.
 QUIETLY := -qq --no-input --disable-pip-version-check
+# A process for each core, and each file in one of them, because its tests share what takes long to build.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Dagster reads dagster.yaml from here; what it writes goes below PROFILE_PIPELINE_HOME (default data/).
 export DAGSTER_HOME := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-spark check format lint types definitions bench bench-quick lock clean
+.PHONY: help demo ui test coverage test-spark check format lint types definitions bench bench-quick lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,9 +37,11 @@ demo: $(INSTALLED) ## Build the sample and show what comes out
 ui: $(INSTALLED) ## Serve Dagster's UI with its schedule and sensors
 	@$(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT)
 
-# A process for each core, and each file in one of them, because its tests share what takes long to build.
-test: $(INSTALLED) ## Run the tests with their coverage
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=90
+test: $(INSTALLED) ## Run the tests
+	@$(PYTEST)
+
+coverage: $(INSTALLED) ## Run the tests and tell what of the code they reach; takes a third longer
+	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-spark: $(INSTALLED) ## Install PySpark, too, and compare its answers with DuckDB's; needs Java 17
 	@$(BIN)/python -m pip install $(QUIETLY) --no-build-isolation -c requirements.lock -e '.[spark]'

@@ -82,6 +82,8 @@ def _module_of(way: Way) -> str:
 
 def _once(command: list[str]) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    # Where imports are measured, they are to be compiled already, as a user's are from the second run on.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise WayFailed((done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1])
